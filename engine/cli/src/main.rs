@@ -1,0 +1,2 @@
+//! Portreeve.
+fn main() {}
