@@ -1,1 +1,4 @@
-//! Portreeve.
+//! Portreeve's server: REST API, schedules, alerts and storage.
+
+pub mod export;
+pub mod input;

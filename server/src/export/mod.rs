@@ -1,0 +1,5 @@
+//! Files that people take away.
+
+mod csv;
+
+pub use csv::Csv;
