@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("portreeve-wire", &["tokio", "serde", "libc"]),
     ("portreeve-model", &["tokio", "axum", "sqlx"]),
-    ("portreeve-scan", &["tokio", "axum", "sqlx", "reqwest", "serde_json"]),
+    ("portreeve-scan", &["tokio", "axum", "sqlx", "reqwest"]),
     ("portreeve-probes", &["axum", "sqlx", "reqwest"]),
     ("portreeve-agent", &["axum", "sqlx"]),
     ("portreeve-cli", &["axum", "sqlx"]),
