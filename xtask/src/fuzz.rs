@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::tools::{Outcome, announce, execute, output, root};
+use crate::{
+    setup,
+    tools::{Outcome, announce, execute, output, root},
+};
 
 /// `fuzz [SECONDS]`.
 pub fn fuzz(arguments: &[String]) -> Outcome {
@@ -41,11 +44,8 @@ fn missing() -> Option<String> {
     if output(Command::new("cargo").args(["+nightly", "--version"])).is_err() {
         return Some("no nightly toolchain (libFuzzer's instrumentation needs one): `rustup toolchain install nightly`".into());
     }
-    if output(Command::new("cargo").args(["fuzz", "--version"])).is_err() {
-        announce("installing cargo-fuzz");
-        return execute(Command::new("cargo").args(["install", "--locked", "cargo-fuzz"]))
-            .err()
-            .map(|error| error.to_string());
+    if let Err(error) = setup::cargo_tool("fuzz", "0.13.2") {
+        return Some(error.to_string());
     }
     None
 }

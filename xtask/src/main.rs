@@ -6,7 +6,6 @@ mod build;
 mod demo;
 mod fuzz;
 mod http;
-mod licences;
 mod run;
 mod setup;
 mod signals;

@@ -60,6 +60,21 @@ pub fn everything() -> Outcome {
     Ok(())
 }
 
+/// Installs `cargo-NAME` from the registry if there is no such command yet.
+pub fn cargo_tool(name: &str, version: &str) -> Outcome {
+    if output(Command::new("cargo").args([name, "--version"])).is_ok() {
+        return Ok(());
+    }
+    let package = format!("cargo-{name}");
+    announce(&format!("installing {package} {version} (once; takes a few minutes)"));
+    // Beside cargo's other tools, not into our target folder's lock.
+    execute(
+        Command::new("cargo")
+            .args(["install", "--locked", "--version", version, &package])
+            .env_remove("CARGO_TARGET_DIR"),
+    )
+}
+
 /// Installs the packages of unmet needs in one go.
 fn install(needs: &[Need]) -> Outcome {
     let missing: Vec<&str> =

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    build, demo, fuzz, licences, setup,
+    build, demo, fuzz, setup,
     tools::{Outcome, announce, execute, has, output, root, run, target},
 };
 
@@ -20,7 +20,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "format", run: || run("cargo", &["fmt", "--all", "--check"]) },
     Stage { name: "web", run: web },
     Stage { name: "lint", run: lint },
-    Stage { name: "licences", run: licences::check },
+    Stage { name: "licences", run: licences },
     Stage { name: "rust", run: rust },
     Stage { name: "docs", run: docs },
     Stage { name: "client", run: client },
@@ -56,6 +56,12 @@ pub fn test(names: &[String]) -> Outcome {
 
 fn lint() -> Outcome {
     run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+/// Licences, banned crates and sources of everything that comes in, by the rules of `deny.toml`.
+fn licences() -> Outcome {
+    setup::cargo_tool("deny", "0.20.2")?;
+    run("cargo", &["deny", "--all-features", "check", "bans", "licenses", "sources"])
 }
 
 fn web() -> Outcome {
