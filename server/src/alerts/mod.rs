@@ -1,0 +1,109 @@
+//! Judges what a scan found by the user's policy.
+//!
+//! Pure rules: [`evaluate`] takes what a scan found and changed, the rules, the network's alert settings
+//! and the alerts that are still open, and says which alerts to raise. Reading those and writing
+//! the alerts is [`crate::store`]'s business; who is told of them is the notifier's.
+//!
+//! | alert | raised when | scope |
+//! |---|---|---|
+//! | `new_port` | the port was never seen open on any network | global |
+//! | `new_port` | the port was not open when the network was last looked at | network |
+//! | `blocked` | a BLOCK rule of the network matches | network |
+//! | `not_allowed` | the network has ALLOW rules about the host and none matches | network |
+//! | `ssh_*` | an SSH server's offer is weak, old, or weaker than before | network |
+//! | `agent_offline`, `scan_failed`, `scan_missed` | what should be watched is not | network or installation |
+//!
+//! Who wins: a global ALLOW rule silences every port alert; a network's ALLOW rule silences `not_allowed`
+//! alone; BLOCK and ALLOW rules of a network are judged separately, so that a port in both is `blocked`.
+//! For each (scope, kind, address, port, transport) there is at most one unacknowledged alert.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+pub mod config;
+mod evaluate;
+pub mod ssh;
+
+pub use evaluate::{AlertKey, Findings, NewAlert, PortFinding, Scope, SshFinding, evaluate};
+
+/// What an alert is about.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// An agent has not been heard of for a while.
+    AgentOffline,
+    /// A port is open that a BLOCK rule of its network forbids.
+    Blocked,
+    /// A port is open that was not before.
+    NewPort,
+    /// A port is open that is not in its network's allowlist.
+    NotAllowed,
+    /// A scheduled scan ended in an error.
+    ScanFailed,
+    /// A network was not scanned when its schedule wanted it.
+    ScanMissed,
+    /// An SSH server's settings became weaker.
+    SshConfigRegression,
+    /// An SSH server takes passwords.
+    SshInsecureAuth,
+    /// An SSH server runs old software.
+    SshOutdatedVersion,
+    /// An SSH server offers weak encryption.
+    SshWeakCipher,
+    /// An SSH server offers weak key exchange.
+    SshWeakKex,
+}
+
+impl AlertKind {
+    /// Every type.
+    pub const ALL: [Self; 11] = [
+        Self::AgentOffline,
+        Self::Blocked,
+        Self::NewPort,
+        Self::NotAllowed,
+        Self::ScanFailed,
+        Self::ScanMissed,
+        Self::SshConfigRegression,
+        Self::SshInsecureAuth,
+        Self::SshOutdatedVersion,
+        Self::SshWeakCipher,
+        Self::SshWeakKex,
+    ];
+
+    /// The name used in the API, in the database and in alert settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentOffline => "agent_offline",
+            Self::Blocked => "blocked",
+            Self::NewPort => "new_port",
+            Self::NotAllowed => "not_allowed",
+            Self::ScanFailed => "scan_failed",
+            Self::ScanMissed => "scan_missed",
+            Self::SshConfigRegression => "ssh_config_regression",
+            Self::SshInsecureAuth => "ssh_insecure_auth",
+            Self::SshOutdatedVersion => "ssh_outdated_version",
+            Self::SshWeakCipher => "ssh_weak_cipher",
+            Self::SshWeakKex => "ssh_weak_kex",
+        }
+    }
+}
+
+impl fmt::Display for AlertKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for AlertKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("unknown alert type {text:?}"))
+    }
+}

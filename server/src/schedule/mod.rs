@@ -1,0 +1,4 @@
+//! When networks are scanned: cron lines in a user's time zone.
+
+pub mod cron;
+pub mod describe;
