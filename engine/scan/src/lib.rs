@@ -1,1 +1,42 @@
-//! Portreeve.
+//! The stateless scanning pipeline: targets in, observations out.
+//!
+//! ```text
+//! targets → permutation → transmit → (network) → receive → observations
+//! ```
+//!
+//! A scan is prepared once ([`Scan::prepare`]: every socket is opened there, so that rights can be dropped
+//! after it) and then run ([`Scan::run`]: blocking, on its own threads). What it finds is handed to a
+//! closure as [`Event`]s; how far it is, and the switch that stops it, are in a [`Control`].
+//!
+//! What this crate promises:
+//! * each (address, port) of the [`TargetSet`] and [`PortSet`] is probed exactly once in a pass, and nothing
+//!   outside of them ever; exclusions and reserved ranges are subtracted before the order is made, and the
+//!   address is checked again right before it is sent to;
+//! * a reply counts only if it carries the keyed cookie of its probe; all else is counted by cause and
+//!   dropped, never an error, never a panic;
+//! * no more probes than asked for, in any 10 ms.
+//!
+//! Addresses, ports and counts are in host representation; only `portreeve-wire` knows about byte order.
+
+mod config;
+mod control;
+mod error;
+mod permutation;
+mod ports;
+mod report;
+mod scan;
+mod space;
+pub mod targets;
+mod transmit;
+
+mod pace;
+mod receive;
+
+pub use config::{BackendChoice, Clock, PacketsPerSecond, ScanConfig, Shard, UdpPayloads};
+pub use control::{Control, Phase, Progress};
+pub use error::ScanError;
+pub use permutation::Permutation;
+pub use ports::{PortError, PortSet};
+pub use report::{Event, ScanReport};
+pub use scan::Scan;
+pub use targets::{TargetError, TargetSet, TargetSetBuilder};

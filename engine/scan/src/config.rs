@@ -1,0 +1,213 @@
+//! What a user may ask of a scan.
+
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
+use portreeve_model::Timestamp;
+
+use crate::{PortSet, TargetSet};
+
+/// A rate, in packets a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PacketsPerSecond(pub u32);
+
+/// Which way the probes leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// The best that works here: `ring` on Ethernet, `raw-ip` on loopback and layer-3 devices, `connect`
+    /// without rights.
+    #[default]
+    Auto,
+    /// `sendmmsg` on a packet socket.
+    Batch,
+    /// Ordinary sockets: needs no rights, is slow.
+    Connect,
+    /// A packet ring shared with the kernel.
+    Ring,
+}
+
+/// One part of a scan: `index` of `count`, by contiguous ranges of the probe order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: u32,
+    count: NonZeroU32,
+}
+
+impl Shard {
+    /// The whole scan.
+    pub const WHOLE: Self = Self { index: 0, count: NonZeroU32::MIN };
+
+    /// Part `index` (from 0) of `count`; `None` unless `index < count`.
+    pub fn new(index: u32, count: u32) -> Option<Self> {
+        let count = NonZeroU32::new(count)?;
+        (index < count.get()).then_some(Self { index, count })
+    }
+
+    /// This shard's positions of a probe order of `total` positions. The shards of one count cover the
+    /// whole order without overlap, and differ in length by at most one.
+    pub fn positions(self, total: u64) -> std::ops::Range<u64> {
+        let bound = |part: u32| {
+            let position = u128::from(total) * u128::from(part) / u128::from(self.count.get());
+            u64::try_from(position).unwrap_or(total)
+        };
+        bound(self.index)..bound(self.index.saturating_add(1))
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
+/// Tells the time of day: a scan is given one, it never asks the system itself.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `now`.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now().0)
+    }
+}
+
+/// Gives the datagram to be sent to a UDP port. At most [`UdpPayloads::MAX_BYTES`] of it are used.
+#[derive(Clone)]
+pub struct UdpPayloads(Arc<dyn Fn(u16) -> Option<Arc<[u8]>> + Send + Sync>);
+
+impl UdpPayloads {
+    /// What fits in a frame of the smallest MTU that IPv6 allows (RFC 8200 5), headers taken off.
+    pub const MAX_BYTES: usize = 1232;
+
+    /// Payloads from a function; `None` is an empty datagram.
+    pub fn new(payload: impl Fn(u16) -> Option<Arc<[u8]>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(payload))
+    }
+
+    /// Empty datagrams only.
+    pub fn none() -> Self {
+        Self::new(|_| None)
+    }
+
+    /// The payload for a port.
+    pub fn get(&self, port: u16) -> Option<Arc<[u8]>> {
+        let payload = (self.0)(port)?;
+        match payload.get(..Self::MAX_BYTES) {
+            Some(head) if payload.len() > Self::MAX_BYTES => Some(head.into()),
+            _ => Some(payload),
+        }
+    }
+}
+
+impl Default for UdpPayloads {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl fmt::Debug for UdpPayloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UdpPayloads")
+    }
+}
+
+/// A scan as asked for. [`ScanConfig::new`] fills in careful defaults.
+#[derive(Clone, Debug)]
+pub struct ScanConfig {
+    /// Where to.
+    pub targets: TargetSet,
+    /// Which ports; an empty set looks for hosts only.
+    pub ports: PortSet,
+    /// Probes a second, over all targets.
+    pub rate: PacketsPerSecond,
+    /// How often a silent target is probed again.
+    pub retries: u8,
+    /// Chooses the order of the probes; shards of one scan must share it.
+    pub seed: u64,
+    /// Which part of the scan is done here.
+    pub shard: Shard,
+    /// How long to wait for the answer to a probe.
+    pub wait: Duration,
+    /// Send through this interface only, whatever the routes say.
+    pub interface: Option<String>,
+    /// First of the source ports used (one for each attempt); chosen when absent.
+    pub source_port: Option<u16>,
+    /// Which way the probes leave.
+    pub backend: BackendChoice,
+    /// Report ports that answered, but not as open: closed, and filtered or unreachable with a reason.
+    pub report_closed: bool,
+    /// Report silent ports one by one as filtered, at the end.
+    pub report_filtered: bool,
+    /// Look for hosts first and probe the ports of those only that answered.
+    pub ping: bool,
+    /// Start at this position of the probe order: the `checkpoint` of an earlier [`crate::ScanReport`] with the
+    /// same targets, ports, seed and shard.
+    pub resume_from: u64,
+    /// What to say to UDP ports.
+    pub udp_payloads: UdpPayloads,
+}
+
+impl ScanConfig {
+    /// A careful scan of `ports` at `targets`: 1,000 packets a second, one retry, two seconds' wait.
+    pub fn new(targets: TargetSet, ports: PortSet) -> Self {
+        Self {
+            targets,
+            ports,
+            rate: PacketsPerSecond(1_000),
+            retries: 1,
+            seed: 0,
+            shard: Shard::WHOLE,
+            wait: Duration::from_secs(2),
+            interface: None,
+            source_port: None,
+            backend: BackendChoice::Auto,
+            report_closed: false,
+            report_filtered: false,
+            ping: false,
+            resume_from: 0,
+            udp_payloads: UdpPayloads::none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_cover_the_order_without_overlap() {
+        for total in [0, 1, 7, 1000, u64::from(u32::MAX), 1 << 48] {
+            for count in [1, 2, 3, 7, 64] {
+                let mut next = 0;
+                for index in 0..count {
+                    let positions = Shard::new(index, count).expect("index below count").positions(total);
+                    assert_eq!(positions.start, next);
+                    next = positions.end;
+                }
+                assert_eq!(next, total);
+            }
+        }
+    }
+
+    #[test]
+    fn a_shard_outside_of_its_count_cannot_be_made() {
+        assert_eq!(Shard::new(2, 2), None);
+        assert_eq!(Shard::new(0, 0), None);
+    }
+
+    #[test]
+    fn long_payloads_are_cut() {
+        let payloads = UdpPayloads::new(|_| Some(vec![1; 9000].into()));
+        assert_eq!(payloads.get(53).map(|payload| payload.len()), Some(UdpPayloads::MAX_BYTES));
+    }
+}

@@ -1,0 +1,73 @@
+//! What can keep a scan from running.
+
+use std::{io, net::IpAddr};
+
+use crate::{PortError, TargetError};
+
+/// Why a scan could not be prepared or had to stop. Nothing that a scanned host sends causes one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// The named interface does not exist.
+    #[error("there is no interface {0:?} here; `ip link` lists those there are")]
+    NoInterface(String),
+    /// The kernel knows no way to a target.
+    #[error("no route to {address}: {source}; check `ip route get {address}`")]
+    NoRoute {
+        /// An address of the block that has no route.
+        address: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Neither a right nor a fall-back was there.
+    #[error(
+        "backend {backend} needs the right to open raw sockets: run as root, or grant it once with \
+         `setcap cap_net_raw+ep <binary>`, or use the backend `connect`"
+    )]
+    MissingRight {
+        /// The backend asked for.
+        backend: &'static str,
+    },
+    /// The gateway does not answer, so nothing can be sent through it.
+    #[error("the gateway {gateway} on {interface} does not answer to its address; is the link up?")]
+    NoGateway {
+        /// The gateway's address.
+        gateway: IpAddr,
+        /// The interface it should be on.
+        interface: String,
+    },
+    /// The system refused something it should not refuse.
+    #[error("{operation}: {source}")]
+    Io {
+        /// What was tried, and on what.
+        operation: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No block of source ports is free.
+    #[error("no free source ports near {first}; choose others with a source port of your own")]
+    NoSourcePorts {
+        /// The first port tried.
+        first: u16,
+    },
+    /// The ports are malformed.
+    #[error(transparent)]
+    Ports(#[from] PortError),
+    /// The rate allows no probe at all.
+    #[error("a rate of 0 packets a second sends nothing; use at least 1")]
+    RateZero,
+    /// The targets are malformed.
+    #[error(transparent)]
+    Targets(#[from] TargetError),
+    /// Asked for a transport that cannot be probed yet.
+    #[error("SCTP ports cannot be probed yet; leave out the `S:` part of the port list")]
+    SctpUnsupported,
+}
+
+impl ScanError {
+    /// An [`Self::Io`] for `operation`.
+    pub(crate) fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Io { operation, source }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a scan hands out.
+
+use std::{net::IpAddr, time::Duration};
+
+use portreeve_model::{HostSighting, Observation};
+
+/// Something a scan found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A port and its state.
+    Port(Observation),
+    /// A host that answered; once for each host.
+    Host(HostSighting),
+}
+
+/// What a scan amounts to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanReport {
+    /// The backends used, as `ring` or `ring+raw-ip`.
+    pub backend: String,
+    /// Probes sent, repeats included.
+    pub probes_sent: u64,
+    /// Addresses × ports of this shard.
+    pub targets: u64,
+    /// Addresses in the scan, over all shards.
+    pub addresses: u64,
+    /// Open ports found.
+    pub open_ports: u64,
+    /// Hosts found.
+    pub hosts: u64,
+    /// Frames received and not used, by cause; causes that did not occur are left out.
+    pub drops: Vec<(&'static str, u64)>,
+    /// From the first probe to the last reply waited for.
+    pub duration: Duration,
+    /// Share of the answering targets that was probably missed, 0-1. Estimated from what only answered when
+    /// asked again, so there is none without retries.
+    pub miss_estimate: Option<f32>,
+    /// Addresses on which so much is open that it means nothing (SYN proxies, tarpits).
+    pub suspicious_hosts: Vec<IpAddr>,
+    /// Position of the probe order up to which every target was probed.
+    pub checkpoint: u64,
+    /// Whether it ran to its end; false when cancelled.
+    pub completed: bool,
+}
