@@ -1,1 +1,27 @@
-//! Portreeve.
+//! Says what answers at a port, and why.
+//!
+//! [`Identifier::identify`] talks to an endpoint and returns a [`portreeve_model::Service`]. What it
+//! knows about products is data: the [`Database`] of `probes/db/*.toml`, one file per product family,
+//! every entry with examples that are tested (`probes/db/README.md` tells the format).
+//!
+//! The way of one endpoint: [`identify`] plans which question comes next, asks it and collects replies
+//! → [`decode`] turns the bytes of known protocols into named [`Fields`] → [`matcher`] finds every entry
+//! whose condition holds and scores it → the best reading is chosen; fields of two readings are never
+//! mixed.
+//!
+//! Scanned hosts are hostile. Every conversation is bounded in time, bytes and connections, decoders
+//! never panic and never allocate by a length they were told, regular expressions run in linear time,
+//! and text leaves this crate only as [`portreeve_model::SafeText`].
+
+#![forbid(unsafe_code)]
+
+mod database;
+mod decode;
+mod fields;
+mod identify;
+mod matcher;
+
+pub use database::{Database, DatabaseError, Finding, Stats};
+pub use fields::Fields;
+pub use identify::{Clock, Hints, Identifier, IdentifyConfig};
+pub use matcher::Reading;

@@ -1,0 +1,365 @@
+//! What must hold for every entry, whoever wrote it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
+
+use super::{
+    Database,
+    bytes::unescape,
+    format::{Entry, Example, Family},
+};
+use crate::{
+    decode::decode,
+    fields::Fields,
+    matcher::{Reading, choose, compile, has_literal, template_names},
+};
+
+/// Something wrong with a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// The entry or probe, if it is about one.
+    pub id: Option<String>,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "{}: {id}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// How much a database knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Files.
+    pub families: usize,
+    /// Different protocol names.
+    pub services: usize,
+    /// Different product names.
+    pub products: usize,
+    /// Questions.
+    pub probes: usize,
+    /// Known answers.
+    pub entries: usize,
+    /// Replies they are tested with.
+    pub examples: usize,
+}
+
+/// Fields that an entry may set.
+const SETTABLE: &[&str] =
+    &["device", "hostname", "info", "name", "os", "product", "revision", "vendor", "version"];
+/// Fields that are always compared with an example's expectation.
+const COMPARED: &[&str] = &["device", "hostname", "info", "os", "product", "revision", "version"];
+const MAX_REGEX: usize = 2048;
+const MAX_PAYLOAD: usize = 1232;
+/// Replies that say nothing about who sent them; no entry may claim them.
+const NEGATIVE: &[&str] = &[
+    r"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<h1>Gone</h1>",
+    r"HTTP/1.1 200 OK\r\nServer: Zorblax/9.1\r\nContent-Length: 5\r\n\r\nhello",
+    r"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    r"PING\r\nINFO server\r\n",
+    r"220 hello there\r\n",
+    r"+OK\r\n",
+    r"* OK ready\r\n",
+    r"200 fine\r\n",
+    r"login: ",
+    r"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+    r"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    r"\x8a\x17\xc2\x5e\x91\x03\xfe\x44\xd0\x6b\x29\xb7\x10\x9c\xe5\x72\x3f\xa8\x56\x0d\xcb",
+    r"what is that?\r\n",
+    r"error\r\n",
+    r"{}\n",
+    r"\r\n",
+];
+
+impl Database {
+    /// Everything that is wrong with the database: nothing, if it may be used.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut ids = HashSet::new();
+        for file in &self.files {
+            let mut report = |id: Option<&str>, message: String| {
+                findings.push(Finding { file: file.name.clone(), id: id.map(str::to_owned), message });
+            };
+            for probe in &file.family.probes {
+                let id = Some(probe.id.as_str());
+                if probe.send.is_empty() == probe.path.is_none() {
+                    report(id, "give either send or path".to_owned());
+                }
+                for step in &probe.send {
+                    if unescape(step).is_ok_and(|bytes| bytes.len() > MAX_PAYLOAD) {
+                        report(id, format!("sends more than {MAX_PAYLOAD} bytes"));
+                    }
+                }
+            }
+            for entry in &file.family.entries {
+                if !ids.insert(entry.id.clone()) {
+                    report(Some(&entry.id), "the id is taken".to_owned());
+                }
+                for message in self.check_entry(&file.family, entry) {
+                    report(Some(&entry.id), message);
+                }
+            }
+        }
+        findings.extend(self.check_references(&ids));
+        findings.extend(self.check_negative());
+        findings.extend(self.files.iter().filter_map(|file| super::canonical::check(&file.name, &file.text)));
+        findings
+    }
+
+    /// How much the database knows.
+    pub fn stats(&self) -> Stats {
+        let entries = || self.families().flat_map(|family| &family.entries);
+        let services: HashSet<_> = self.families().map(|family| family.service.as_str()).collect();
+        let products: HashSet<_> = entries().filter_map(|entry| entry.set.get("product")).collect();
+        Stats {
+            families: self.files.len(),
+            services: services.len(),
+            products: products.len(),
+            probes: self.probes.len(),
+            entries: entries().count(),
+            examples: entries().map(|entry| entry.examples.len()).sum(),
+        }
+    }
+
+    fn check_entry(&self, family: &Family, entry: &Entry) -> Vec<String> {
+        let mut messages = check_expressions(entry);
+        if !entry.id.split_once('/').is_some_and(|(family, what)| !family.is_empty() && !what.is_empty()) {
+            messages.push("write the id as family/what".to_owned());
+        }
+        if entry.score > 100 {
+            messages.push("the score is above 100".to_owned());
+        }
+        messages.extend(check_templates(entry));
+        for base in &entry.cpe {
+            let parts: Vec<_> = base.split(':').collect();
+            let good = matches!(parts.as_slice(), ["a" | "o" | "h", vendor, product]
+                if !vendor.is_empty() && !product.is_empty());
+            if !good {
+                messages.push(format!("write the CPE {base:?} as part:vendor:product"));
+            }
+        }
+        if entry.examples.is_empty() {
+            messages.push("has no example; add a reply that it recognises".to_owned());
+        }
+        for (number, example) in entry.examples.iter().enumerate() {
+            for message in self.check_example(family, entry, example) {
+                messages.push(format!("example {}: {message}", number + 1));
+            }
+        }
+        for (number, counter) in entry.counter.iter().enumerate() {
+            match unescape(counter) {
+                Ok(reply) if self.hit_ids(&fields_of("banner", &reply)).contains(&entry.id) => {
+                    messages.push(format!("counter-example {} is recognised", number + 1));
+                }
+                Ok(_) => {}
+                Err(error) => messages.push(format!("counter-example {}: {error}", number + 1)),
+            }
+        }
+        messages
+    }
+
+    fn check_example(&self, family: &Family, entry: &Entry, example: &Example) -> Vec<String> {
+        let fields = match example_fields(entry, example) {
+            Ok(fields) => fields,
+            Err(message) => return vec![message],
+        };
+        if !self.hit_ids(&fields).contains(&entry.id) {
+            return vec!["is not recognised by its own entry".to_owned()];
+        }
+        let mut messages = Vec::new();
+        if let Some(choice) = choose(&self.index.find(&fields)).filter(|_| !entry.extra) {
+            let own = entry.set.get("name").unwrap_or(&family.service);
+            if choice.best.name.as_str() != own {
+                messages.push(format!("{} takes it for {:?}", choice.best.entry, choice.best.name.as_str()));
+            }
+        }
+        match self.outcome(entry, example) {
+            Some(came) => messages.extend(compare(&example.expect, &came)),
+            None => messages.push("nothing is read from it".to_owned()),
+        }
+        messages
+    }
+
+    /// What comes out of an example, in the words of its `expect`.
+    pub(super) fn outcome(&self, entry: &Entry, example: &Example) -> Option<BTreeMap<String, String>> {
+        let fields = example_fields(entry, example).ok()?;
+        let hits = self.index.find(&fields);
+        let best = if entry.extra {
+            // It adds to readings and has none of its own, so what it would add is compared.
+            Reading::from_hit(hits.iter().find(|hit| hit.entry.id == entry.id)?)
+        } else {
+            choose(&hits)?.best
+        };
+        let values = COMPARED.iter().filter_map(|key| Some(((*key).to_owned(), best.get(key)?.to_string())));
+        Some(values.chain(best.cpe.first().map(|cpe| ("cpe".to_owned(), cpe.to_string()))).collect())
+    }
+
+    /// What `after` and `on` name must exist.
+    fn check_references(&self, ids: &HashSet<String>) -> Vec<Finding> {
+        let services: HashSet<_> = self
+            .families()
+            .flat_map(|family| {
+                let own = std::iter::once(&family.service);
+                own.chain(family.entries.iter().filter_map(|entry| entry.set.get("name")))
+            })
+            .collect();
+        let mut findings = Vec::new();
+        for file in &self.files {
+            let mut report = |id: &str, message: String| {
+                findings.push(Finding { file: file.name.clone(), id: Some(id.to_owned()), message });
+            };
+            for probe in &file.family.probes {
+                for name in &probe.after {
+                    if !ids.contains(name) && !services.contains(name) {
+                        report(&probe.id, format!("after {name:?}: no such service or entry"));
+                    }
+                }
+            }
+            for entry in &file.family.entries {
+                for name in &entry.on {
+                    if name != "banner" && name != "favicon" && !self.probes.contains_key(name) {
+                        report(&entry.id, format!("on {name:?}: no such probe"));
+                    }
+                }
+            }
+        }
+        findings
+    }
+
+    fn check_negative(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for text in NEGATIVE {
+            let reply = unescape(text).unwrap_or_default();
+            let Some(choice) = choose(&self.index.find(&fields_of("banner", &reply))) else { continue };
+            if choice.best.get("product").is_some() {
+                findings.push(Finding {
+                    file: "negative corpus".to_owned(),
+                    id: Some(choice.best.entry),
+                    message: format!("claims {text:?}, which says nothing of a product"),
+                });
+            }
+        }
+        findings
+    }
+
+    fn hit_ids(&self, fields: &Fields) -> HashSet<String> {
+        self.index.find(fields).iter().map(|hit| hit.entry.id.clone()).collect()
+    }
+}
+
+fn check_expressions(entry: &Entry) -> Vec<String> {
+    let mut messages = Vec::new();
+    let conditions = entry.all.iter().chain(&entry.not).map(|one| one.regex.as_str());
+    for regex in std::iter::once(entry.regex.as_str()).chain(conditions) {
+        if regex.len() > MAX_REGEX {
+            messages.push(format!("an expression is longer than {MAX_REGEX} bytes"));
+        }
+        if let Err(error) = compile(regex) {
+            messages.push(format!("{regex:?} does not compile: {error}"));
+        }
+    }
+    if matches!(entry.field.as_str(), "raw" | "http.body") && !has_literal(&entry.regex) {
+        messages.push("reads a large field and has no literal of 3 bytes that must occur".to_owned());
+    }
+    let anchored = entry.regex.trim_start_matches("(?i)").trim_start_matches("(?s)").starts_with('^');
+    if entry.field == "raw" && !anchored && !entry.regex.starts_with("(?m)^") {
+        messages.push("reads raw bytes and is not anchored; begin it with ^ or (?m)^".to_owned());
+    }
+    messages
+}
+
+/// Templates may only use groups that exist, and set fields that exist.
+fn check_templates(entry: &Entry) -> Vec<String> {
+    let mut groups = HashSet::new();
+    let regexes = std::iter::once(&entry.regex).chain(entry.all.iter().map(|one| &one.regex));
+    for regex in regexes.filter_map(|regex| compile(regex).ok()) {
+        groups.extend(regex.capture_names().flatten().map(str::to_owned));
+    }
+    let mut messages = Vec::new();
+    for (key, text) in &entry.set {
+        if !SETTABLE.contains(&key.as_str()) {
+            messages.push(format!("sets {key:?}; use one of {}", SETTABLE.join(", ")));
+        }
+        for (name, filter) in template_names(text) {
+            if !groups.contains(name) {
+                messages.push(format!("{text:?} uses the group {name:?}, which does not exist"));
+            }
+            if filter.is_some_and(|filter| !crate::matcher::FILTERS.contains(&filter)) {
+                messages.push(format!("{text:?} uses an unknown filter"));
+            }
+        }
+    }
+    messages
+}
+
+/// The fields of an example as a conversation would have filed them.
+fn example_fields(entry: &Entry, example: &Example) -> Result<Fields, String> {
+    let on = example.on.as_deref().or(entry.on.first().map(String::as_str)).unwrap_or("banner");
+    let reply = unescape(&example.reply).map_err(|error| error.to_string())?;
+    let mut fields = fields_of(on, &reply);
+    for (name, value) in &example.fields {
+        fields.add(on, name, &unescape(value).map_err(|error| error.to_string())?);
+    }
+    Ok(fields)
+}
+
+fn compare(expected: &BTreeMap<String, String>, came: &BTreeMap<String, String>) -> Vec<String> {
+    let keys: std::collections::BTreeSet<_> = expected.keys().chain(came.keys()).collect();
+    let mut messages = Vec::new();
+    for key in keys {
+        let (want, have) = (expected.get(key), came.get(key));
+        // The CPE follows from product and version, so an example need not repeat it.
+        if want != have && !(key == "cpe" && want.is_none()) {
+            messages.push(format!("{key}: expected {want:?}, came {have:?}"));
+        }
+    }
+    messages
+}
+
+fn fields_of(probe: &str, reply: &[u8]) -> Fields {
+    let mut fields = Fields::default();
+    decode(probe, reply, &mut fields);
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builtin_database_has_no_findings() {
+        let findings = Database::builtin().check();
+        let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "{} findings:\n{}", lines.len(), lines.join("\n"));
+    }
+
+    #[test]
+    fn wrong_entries_are_found_out() {
+        let text = r#"
+schema = 1
+service = "x"
+family = "test"
+[[match]]
+id = "x/thief"
+field = "raw"
+regex = 'hello'
+score = 80
+set = { product = "{nothing}", colour = "red" }
+cpe = ["bad"]
+"#;
+        let database = Database::from_texts([("x.toml".to_owned(), text.to_owned())]).expect("parses");
+        let all = database.check().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for part in ["not anchored", "does not exist", "colour", "part:vendor:product", "no example"] {
+            assert!(all.contains(part), "{part} is missing in {all}");
+        }
+    }
+}

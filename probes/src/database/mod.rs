@@ -1,0 +1,181 @@
+//! The probe database: what to ask, and which answers are known.
+
+mod bytes;
+mod canonical;
+mod check;
+mod format;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use bytes::{escape, unescape};
+pub use check::{Finding, Stats};
+pub(crate) use format::{Carrier, Condition, Entry, Family, Layer, Probe, Safety};
+
+use crate::matcher::Index;
+
+mod builtin {
+    include!(concat!(env!("OUT_DIR"), "/files.rs"));
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// A file or folder cannot be read.
+    #[error("cannot read {path}: {source}; check that it exists and may be read")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not in the database's format.
+    #[error("{file}: {reason}; see probes/db/README.md for the format")]
+    Format {
+        /// Which.
+        file: String,
+        /// Where and what.
+        reason: String,
+    },
+    /// The folder has no `*.toml`.
+    #[error("no *.toml in {0}; give the folder that holds the database's files")]
+    Empty(PathBuf),
+}
+
+/// The probe database, ready for use. Loading takes milliseconds; expressions are compiled when a reply
+/// first needs them.
+#[derive(Debug)]
+pub struct Database {
+    files: Vec<File>,
+    index: Index,
+    probes: HashMap<String, ProbeRef>,
+}
+
+/// A file as it was read.
+#[derive(Debug)]
+struct File {
+    name: String,
+    text: String,
+    family: Family,
+}
+
+/// A probe with its bytes made.
+#[derive(Clone, Debug)]
+pub(crate) struct ProbeRef {
+    pub probe: Arc<Probe>,
+    pub steps: Arc<[Arc<[u8]>]>,
+}
+
+impl Database {
+    /// The database this program was built with.
+    pub fn builtin() -> &'static Arc<Self> {
+        static BUILTIN: OnceLock<Arc<Database>> = OnceLock::new();
+        BUILTIN.get_or_init(|| {
+            let files = builtin::FILES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            // The crate's tests load the same files, so a program that was tested does not get here.
+            Arc::new(Self::from_texts(files).unwrap_or_else(|error| panic!("built-in database: {error}")))
+        })
+    }
+
+    /// Reads every `*.toml` of a folder, in the order of their names.
+    pub fn load_dir(folder: &Path) -> Result<Self, DatabaseError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| DatabaseError::Read { path, source }
+        };
+        let mut paths = Vec::new();
+        for file in fs::read_dir(folder).map_err(unreadable(folder))? {
+            let path = file.map_err(unreadable(folder))?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            return Err(DatabaseError::Empty(folder.to_path_buf()));
+        }
+        paths.sort();
+        let mut texts = Vec::with_capacity(paths.len());
+        for path in paths {
+            let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            texts.push((name, text));
+        }
+        Self::from_texts(texts)
+    }
+
+    /// Builds a database from files' names and contents.
+    pub fn from_texts(texts: impl IntoIterator<Item = (String, String)>) -> Result<Self, DatabaseError> {
+        let mut files = Vec::new();
+        for (name, text) in texts {
+            let family = parse(&name, &text)?;
+            files.push(File { name, text, family });
+        }
+        let mut probes = HashMap::new();
+        for file in &files {
+            for probe in &file.family.probes {
+                let compiled = compile(&file.name, probe)?;
+                if probes.insert(probe.id.clone(), compiled).is_some() {
+                    return Err(format_error(&file.name, format!("probe id {:?} is taken", probe.id)));
+                }
+            }
+        }
+        let index = Index::new(files.iter().map(|file| &file.family));
+        Ok(Self { files, index, probes })
+    }
+
+    pub(crate) fn families(&self) -> impl Iterator<Item = &Family> {
+        self.files.iter().map(|file| &file.family)
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// All probes in a fixed order: by tier, then by name.
+    pub(crate) fn probes(&self) -> Vec<ProbeRef> {
+        let mut probes: Vec<_> = self.probes.values().cloned().collect();
+        probes.sort_by(|a, b| (a.probe.tier, &a.probe.id).cmp(&(b.probe.tier, &b.probe.id)));
+        probes
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Family, DatabaseError> {
+    let family: Family = toml::from_str(text).map_err(|error| format_error(name, error.to_string()))?;
+    if family.schema != 1 {
+        return Err(format_error(
+            name,
+            format!("schema {} is not known; this program reads 1", family.schema),
+        ));
+    }
+    Ok(family)
+}
+
+fn compile(file: &str, probe: &Probe) -> Result<ProbeRef, DatabaseError> {
+    let steps = match &probe.path {
+        Some(path) => vec![Arc::from(get_request(path))],
+        None => probe
+            .send
+            .iter()
+            .map(|step| unescape(step).map(Arc::from))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| format_error(file, format!("probe {:?}: {error}", probe.id)))?,
+    };
+    Ok(ProbeRef { probe: Arc::new(probe.clone()), steps: Arc::from(steps) })
+}
+
+/// A GET as browsers of devices send it; `{host}` is filled in when it is sent.
+pub(crate) fn get_request(path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {{host}}\r\nUser-Agent: Mozilla/5.0 (compatible; Portreeve)\r\n\
+         Accept: */*\r\nConnection: keep-alive\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn format_error(file: &str, reason: String) -> DatabaseError {
+    DatabaseError::Format { file: file.to_owned(), reason }
+}

@@ -1,0 +1,60 @@
+//! Turns replies in known protocols into named fields.
+//!
+//! Every decoder looks for its protocol's own marks and adds nothing where they are missing, so all of
+//! them see every reply: a service is known by what it says, never by its port. None of them panics,
+//! indexes, or allocates by a length that the reply claims.
+
+pub(crate) mod http;
+pub(crate) mod ssh;
+pub(crate) mod ssh_audit;
+pub(crate) mod tls;
+
+use crate::fields::Fields;
+
+/// The most bytes of a reply kept as field `raw`.
+const MAX_RAW: usize = 32 * 1024;
+
+/// Adds all that can be read from the reply to `probe`.
+pub(crate) fn decode(probe: &str, reply: &[u8], fields: &mut Fields) {
+    if reply.is_empty() {
+        return;
+    }
+    fields.add(probe, "raw", reply.get(..MAX_RAW).unwrap_or(reply));
+    fields.add(probe, "line1", first_line(reply));
+    let mut add = |name: &str, value: &[u8]| fields.add(probe, name, value);
+    http::decode(reply, &mut add);
+    ssh::decode(reply, &mut add);
+    tls::decode(reply, &mut add);
+}
+
+/// Whether a reply is known to be whole (`Some(true)`), known to be cut (`Some(false)`), or neither.
+pub(crate) fn is_complete(reply: &[u8]) -> Option<bool> {
+    http::is_complete(reply).or_else(|| ssh::is_complete(reply)).or_else(|| greeting_is_complete(reply))
+}
+
+/// Numbered text replies (RFC 959, 5321): the last line has a blank after its number.
+fn greeting_is_complete(reply: &[u8]) -> Option<bool> {
+    let [a, b, c, ..] = reply else { return None };
+    if ![a, b, c].iter().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let last = reply.strip_suffix(b"\n")?.rsplit(|&byte| byte == b'\n').next()?;
+    (last.get(3) == Some(&b' ')).then_some(true)
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn first_line(reply: &[u8]) -> &[u8] {
+    let line = reply.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.get(..1024).unwrap_or(line)
+}

@@ -1,0 +1,196 @@
+//! One connection, and reading from it within limits.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::client::TlsStream;
+
+use crate::decode;
+
+/// The most bytes read as one reply.
+pub(super) const MAX_REPLY: usize = 64 * 1024;
+
+/// Why reading stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer closed or reset the connection.
+    Closed,
+    /// The reply is whole by its protocol's rules.
+    Complete,
+    /// Bytes were still coming when time was up.
+    Dripping,
+    /// [`MAX_REPLY`] bytes came.
+    Full,
+    /// Bytes came, then none for a while.
+    Quiet,
+    /// Nothing came.
+    Silent,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub bytes: Vec<u8>,
+    pub end: End,
+    /// How often bytes arrived.
+    pub arrivals: usize,
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the first byte.
+    pub first: Duration,
+    /// After the last byte, where the reply's end cannot be told otherwise.
+    pub quiet: Duration,
+    /// For the whole reply, from its first byte.
+    pub whole: Duration,
+}
+
+/// A connection in the clear or inside TLS.
+#[derive(Debug)]
+pub(super) enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<Recorder>>),
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr, until: Instant) -> io::Result<TcpStream> {
+        let stream = timeout_at(until, TcpStream::connect(address))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Sends all bytes; `false` if the peer does not take them.
+    pub async fn send(&mut self, bytes: &[u8], until: Instant) -> bool {
+        let sending = async {
+            match self {
+                Self::Plain(stream) => stream.write_all(bytes).await,
+                Self::Tls(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+            }
+        };
+        matches!(timeout_at(until, sending).await, Ok(Ok(())))
+    }
+
+    /// Reads one reply, at most until `deadline`.
+    pub async fn read(&mut self, patience: Patience, deadline: Instant) -> Reply {
+        let mut reply = Reply { bytes: Vec::new(), end: End::Silent, arrivals: 0 };
+        let mut until = deadline.min(Instant::now() + patience.first);
+        let mut whole = deadline;
+        let mut buffer = vec![0; 8192];
+        loop {
+            let read = async {
+                match self {
+                    Self::Plain(stream) => stream.read(&mut buffer).await,
+                    Self::Tls(stream) => stream.read(&mut buffer).await,
+                }
+            };
+            let count = match timeout_at(until, read).await {
+                Ok(Ok(0) | Err(_)) => {
+                    reply.end = End::Closed;
+                    return reply;
+                }
+                Ok(Ok(count)) => count,
+                Err(_) => {
+                    reply.end = if reply.bytes.is_empty() {
+                        End::Silent
+                    } else if Instant::now() >= whole {
+                        End::Dripping
+                    } else {
+                        End::Quiet
+                    };
+                    return reply;
+                }
+            };
+            if reply.bytes.is_empty() {
+                whole = deadline.min(Instant::now() + patience.whole);
+            }
+            reply.arrivals += 1;
+            let room = MAX_REPLY - reply.bytes.len();
+            reply.bytes.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
+            if reply.bytes.len() >= MAX_REPLY {
+                reply.end = End::Full;
+                return reply;
+            }
+            until = match decode::is_complete(&reply.bytes) {
+                Some(true) => {
+                    reply.end = End::Complete;
+                    return reply;
+                }
+                Some(false) => whole,
+                None => whole.min(Instant::now() + patience.quiet),
+            };
+        }
+    }
+}
+
+/// A TCP stream that remembers the first bytes the peer sent, for what rustls does not tell: the
+/// ServerHello itself, and answers that were no TLS at all.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    stream: TcpStream,
+    heard: Heard,
+}
+
+/// What a [`Recorder`] remembers; outlives a failed handshake.
+pub(super) type Heard = Arc<Mutex<Vec<u8>>>;
+
+/// Enough for a ServerHello, or for the answer of a server that speaks something else.
+const MAX_HEARD: usize = 4096;
+
+impl Recorder {
+    pub fn new(stream: TcpStream, heard: Heard) -> Self {
+        Self { stream, heard }
+    }
+}
+
+impl AsyncRead for Recorder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if let Ok(mut heard) = self.heard.lock() {
+            let room = MAX_HEARD.saturating_sub(heard.len()).min(new.len());
+            heard.extend_from_slice(new.get(..room).unwrap_or_default());
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Recorder {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

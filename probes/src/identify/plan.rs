@@ -1,0 +1,116 @@
+//! Which questions suit a port, in which order. A port is a hint here, never a condition.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::database::{Carrier, Database, ProbeRef, Safety};
+
+/// Tiers up to this are asked of every port that does not say what it is.
+const LAST_GENERAL_TIER: u8 = 4;
+
+/// The database's probes, arranged by port.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Questions for ports where the service is usual, best first.
+    usual: HashMap<u16, Vec<ProbeRef>>,
+    /// Questions for any port.
+    general: Vec<ProbeRef>,
+    /// Questions that only make sense after a reading.
+    follow_up: Vec<ProbeRef>,
+    /// Ports on which TLS is spoken from the first byte.
+    tls: HashMap<u16, Arc<str>>,
+    /// Datagrams by port, and for any port.
+    udp: HashMap<u16, Vec<ProbeRef>>,
+    names: HashMap<u16, Arc<str>>,
+}
+
+/// Ports of printers: what is sent there may come out on paper.
+pub(super) fn is_print_port(port: u16) -> bool {
+    matches!(port, 515 | 9100..=9107)
+}
+
+/// Ports of industrial controllers, which strange bytes have stopped before: Modbus, ISO-TSAP,
+/// Niagara Fox, PCWorx, IEC 104, MELSEC, HART-IP, FINS, GE SRTP, DNP3, ProConOS, EtherNet/IP, BACnet …
+pub(super) fn is_ot_port(port: u16) -> bool {
+    matches!(
+        port,
+        102 | 502 | 789 | 1089..=1091 | 1911 | 1962 | 2404 | 4911 | 5006 | 5007 | 5094 | 9600 | 11740 | 18245 | 18246
+            | 20000 | 20256 | 20547 | 34962..=34964 | 41100 | 44818 | 47808 | 48898
+    )
+}
+
+impl Plan {
+    pub fn new(database: &Database) -> Self {
+        let mut plan = Self {
+            usual: HashMap::new(),
+            general: Vec::new(),
+            follow_up: Vec::new(),
+            tls: HashMap::new(),
+            udp: HashMap::new(),
+            names: HashMap::new(),
+        };
+        for probe in database.probes() {
+            plan.place(database, &probe);
+        }
+        for family in database.families() {
+            let service: Arc<str> = Arc::from(family.service.as_str());
+            for port in family.ports.tcp.iter().chain(&family.ports.tls).chain(&family.ports.udp) {
+                plan.names.entry(*port).or_insert_with(|| Arc::clone(&service));
+            }
+            for port in &family.ports.tls {
+                plan.tls.entry(*port).or_insert_with(|| Arc::clone(&service));
+            }
+        }
+        plan
+    }
+
+    fn place(&mut self, database: &Database, probe: &ProbeRef) {
+        if !probe.probe.after.is_empty() {
+            self.follow_up.push(probe.clone());
+            return;
+        }
+        let ports = database
+            .families()
+            .filter(|family| family.probes.iter().any(|own| own.id == probe.probe.id))
+            .map(|family| &family.ports);
+        for ports in ports {
+            let (map, list): (_, Vec<u16>) = match probe.probe.transport {
+                Carrier::Tcp => (&mut self.usual, ports.tcp.iter().chain(&ports.tls).copied().collect()),
+                Carrier::Udp => (&mut self.udp, ports.udp.clone()),
+            };
+            for port in list {
+                map.entry(port).or_default().push(probe.clone());
+            }
+        }
+        if probe.probe.transport == Carrier::Tcp && probe.probe.tier <= LAST_GENERAL_TIER {
+            self.general.push(probe.clone());
+        }
+    }
+
+    /// Questions for this port, best first: those of its usual services, then the general ones.
+    pub fn questions(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+        let usual = self.usual.get(&port).into_iter().flatten();
+        usual.chain(&self.general).filter(move |probe| probe.probe.safety <= most)
+    }
+
+    /// Whether the port's usual service waits for the client to speak.
+    pub fn speaks_first(&self, port: u16) -> bool {
+        self.usual.get(&port).is_some_and(|probes| probes.iter().any(|probe| !probe.probe.greets))
+    }
+
+    pub fn follow_ups(&self) -> &[ProbeRef] {
+        &self.follow_up
+    }
+
+    pub fn expects_tls(&self, port: u16) -> bool {
+        self.tls.contains_key(&port)
+    }
+
+    /// The service that usually has this port.
+    pub fn usual_name(&self, port: u16) -> Option<&str> {
+        self.names.get(&port).map(|name| &**name)
+    }
+
+    pub fn udp_payload(&self, port: u16) -> Option<Arc<[u8]>> {
+        self.udp.get(&port)?.first()?.steps.first().cloned()
+    }
+}

@@ -1,0 +1,200 @@
+//! Finds every entry that a set of fields satisfies, and scores it.
+//!
+//! One Aho-Corasick automaton per field name finds which entries' required literals occur; only those
+//! entries' regular expressions are compiled and run. An entry whose expression has no such literal is
+//! always run; the database check keeps those few.
+
+mod literals;
+mod reading;
+mod template;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, OnceLock},
+};
+
+use aho_corasick::AhoCorasick;
+use regex::bytes::{Regex, RegexBuilder};
+
+pub use reading::Reading;
+pub(crate) use reading::{Choice, choose};
+pub(crate) use template::{FILTERS, names as template_names};
+
+use crate::{
+    database::{Entry, Family},
+    fields::{Fields, Value},
+};
+
+/// The entries, ready to be searched.
+#[derive(Debug)]
+pub(crate) struct Index {
+    entries: Vec<Compiled>,
+    groups: HashMap<String, Group>,
+}
+
+/// The entries that read one field.
+#[derive(Debug, Default)]
+struct Group {
+    /// Entries without a required literal.
+    always: Vec<usize>,
+    literals: Vec<Vec<u8>>,
+    /// Which entries each literal speaks for.
+    owners: Vec<Vec<usize>>,
+    automaton: OnceLock<Option<AhoCorasick>>,
+}
+
+/// An entry with its expressions, compiled when first needed.
+#[derive(Debug)]
+struct Compiled {
+    entry: Arc<Entry>,
+    service: Arc<str>,
+    regex: Lazy,
+    all: Vec<(String, Lazy)>,
+    not: Vec<(String, Lazy)>,
+}
+
+/// An entry that fits, and what its groups captured.
+#[derive(Clone, Debug)]
+pub(crate) struct Hit {
+    pub entry: Arc<Entry>,
+    pub service: Arc<str>,
+    pub groups: BTreeMap<String, Vec<u8>>,
+}
+
+impl Index {
+    pub fn new<'a>(families: impl Iterator<Item = &'a Family>) -> Self {
+        let mut index = Self { entries: Vec::new(), groups: HashMap::new() };
+        for family in families {
+            let service: Arc<str> = Arc::from(family.service.as_str());
+            for entry in &family.entries {
+                index.add(entry, Arc::clone(&service));
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, entry: &Entry, service: Arc<str>) {
+        let number = self.entries.len();
+        let group = self.groups.entry(entry.field.clone()).or_default();
+        match literals::required(&entry.regex) {
+            Some(set) => {
+                for literal in set {
+                    let place = group.literals.iter().position(|known| *known == literal);
+                    let place = place.unwrap_or_else(|| {
+                        group.literals.push(literal);
+                        group.owners.push(Vec::new());
+                        group.owners.len() - 1
+                    });
+                    if let Some(owners) = group.owners.get_mut(place) {
+                        owners.push(number);
+                    }
+                }
+            }
+            None => group.always.push(number),
+        }
+        let lazy = |conditions: &[crate::database::Condition]| {
+            conditions.iter().map(|one| (one.field.clone(), Lazy::new(&one.regex))).collect()
+        };
+        self.entries.push(Compiled {
+            regex: Lazy::new(&entry.regex),
+            all: lazy(&entry.all),
+            not: lazy(&entry.not),
+            entry: Arc::new(entry.clone()),
+            service,
+        });
+    }
+
+    /// Every entry that fits, in the database's order.
+    pub fn find(&self, fields: &Fields) -> Vec<Hit> {
+        let mut hits = BTreeMap::new();
+        for value in fields.values() {
+            let Some(group) = self.groups.get(&value.name) else { continue };
+            for number in group.candidates(&value.bytes) {
+                let Some(compiled) = self.entries.get(number) else { continue };
+                if let Some(groups) = compiled.fits(value, fields) {
+                    hits.entry(number).or_insert_with(|| Hit {
+                        entry: Arc::clone(&compiled.entry),
+                        service: Arc::clone(&compiled.service),
+                        groups,
+                    });
+                }
+            }
+        }
+        hits.into_values().collect()
+    }
+}
+
+impl Group {
+    fn candidates(&self, haystack: &[u8]) -> BTreeSet<usize> {
+        let mut found: BTreeSet<usize> = self.always.iter().copied().collect();
+        let automaton = self
+            .automaton
+            .get_or_init(|| AhoCorasick::builder().ascii_case_insensitive(true).build(&self.literals).ok());
+        if let Some(automaton) = automaton {
+            for hit in automaton.find_overlapping_iter(haystack) {
+                found.extend(self.owners.get(hit.pattern().as_usize()).into_iter().flatten());
+            }
+        }
+        found
+    }
+}
+
+impl Compiled {
+    /// The captured groups, if the value and all further conditions fit.
+    fn fits(&self, value: &Value, fields: &Fields) -> Option<BTreeMap<String, Vec<u8>>> {
+        if !self.entry.on.is_empty() && !self.entry.on.contains(&value.probe) {
+            return None;
+        }
+        let mut groups = self.regex.groups(&value.bytes)?;
+        for (name, regex) in &self.all {
+            let found = named(fields, name).find_map(|value| regex.groups(&value.bytes))?;
+            groups.extend(found);
+        }
+        let refused = self
+            .not
+            .iter()
+            .any(|(name, regex)| named(fields, name).any(|value| regex.groups(&value.bytes).is_some()));
+        (!refused).then_some(groups)
+    }
+}
+
+fn named<'a>(fields: &'a Fields, name: &'a str) -> impl Iterator<Item = &'a Value> {
+    fields.values().iter().filter(move |value| value.name == name)
+}
+
+/// A regular expression that is compiled when first used.
+#[derive(Debug)]
+struct Lazy {
+    text: String,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Lazy {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), regex: OnceLock::new() }
+    }
+
+    /// Named groups that took part, if it matches. One that does not compile never matches; the check
+    /// reports it.
+    fn groups(&self, haystack: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
+        let regex = self.regex.get_or_init(|| compile(&self.text).ok()).as_ref()?;
+        let captures = regex.captures(haystack)?;
+        let mut groups = BTreeMap::new();
+        for name in regex.capture_names().flatten() {
+            if let Some(group) = captures.name(name) {
+                groups.insert(name.to_owned(), group.as_bytes().to_vec());
+            }
+        }
+        Some(groups)
+    }
+}
+
+/// Compiles as the database means it: bytes, no Unicode classes, bounded in size.
+pub(crate) fn compile(regex: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(regex).unicode(false).size_limit(1 << 20).build()
+}
+
+/// Whether an expression has a literal that the prefilter can look for.
+pub(crate) fn has_literal(regex: &str) -> bool {
+    literals::required(regex).is_some()
+}

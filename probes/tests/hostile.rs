@@ -1,0 +1,76 @@
+//! Servers that mean harm: limits hold, nothing panics, text comes out harmless.
+
+mod support;
+
+use std::time::Duration;
+
+use portreeve_model::Verdict;
+use support::{Script, identify, identify_within, serve};
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_is_said_to() {
+    let server = serve(|_| Script::Close).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.verdict, Verdict::ClosedAfterAccept, "{service:?}");
+    assert!(service.connections <= 12);
+}
+
+#[tokio::test]
+async fn an_endless_banner_is_a_trap_and_not_read_for_ever() {
+    let server = serve(|_| Script::Endless(b"x".repeat(8192))).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.verdict, Verdict::Tarpit, "{service:?}");
+    assert_eq!(service.connections, 1);
+}
+
+#[tokio::test]
+async fn a_dripping_banner_is_a_trap() {
+    let server = serve(|_| Script::Drip(b"z".to_vec(), Duration::from_millis(20))).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.verdict, Verdict::Tarpit, "{service:?}");
+}
+
+#[tokio::test]
+async fn the_deadline_ends_every_conversation() {
+    let server = serve(|_| Script::Drip(b"HTTP/1.1 200 OK\r\nX: ".to_vec(), Duration::from_millis(50))).await;
+    let within = Duration::from_millis(1200);
+    let service = tokio::time::timeout(within * 10, identify_within(server.port(), within)).await;
+    assert!(service.is_ok(), "identification went on after its deadline");
+}
+
+#[tokio::test]
+async fn escape_sequences_do_not_get_through() {
+    let server = serve(|_| Script::Say(b"\x1b]0;owned\x07\x1b[2J\xe2\x80\xae220 hello\r\n".to_vec())).await;
+    let service = identify(server.port()).await;
+    let banner = service.banner.expect("a banner").into_string();
+    assert!(banner.contains("owned"));
+    assert!(!banner.chars().any(|c| c.is_control() || c == '\u{202e}'), "{banner:?}");
+}
+
+#[tokio::test]
+async fn ten_thousand_headers_are_survived() {
+    let mut page = b"HTTP/1.1 200 OK\r\nServer: nginx/1.2.3\r\n".to_vec();
+    for number in 0..10_000 {
+        page.extend(format!("X-{number}: {number}\r\n").into_bytes());
+    }
+    let server = serve(move |_| Script::Answer(page.clone())).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.product.expect("a product").as_str(), "nginx");
+}
+
+#[tokio::test]
+async fn a_redirect_loop_ends() {
+    let page = b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let server = serve(move |_| Script::Answer(page.clone())).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.http.expect("a page").status, 302);
+    assert!(server.requests() <= 8, "{} requests", server.requests());
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_is_not_followed() {
+    let page = b"HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let server = serve(move |_| Script::Answer(page.clone())).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.http.expect("a page").location.expect("a target").as_str(), "http://192.0.2.1/");
+}

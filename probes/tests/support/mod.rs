@@ -1,0 +1,113 @@
+//! Servers inside the test, and an identifier to point at them.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use portreeve_model::{Endpoint, Service, Timestamp, Transport};
+use portreeve_probes::{Database, Hints, Identifier, IdentifyConfig};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// What a server does with a connection.
+#[derive(Clone)]
+pub enum Script {
+    /// Answers every request with the same bytes.
+    Answer(Vec<u8>),
+    /// Closes without a word.
+    Close,
+    /// Repeats bytes with pauses.
+    Drip(Vec<u8>, Duration),
+    /// Repeats bytes as fast as they are taken.
+    Endless(Vec<u8>),
+    /// Says something and waits for ever.
+    Say(Vec<u8>),
+}
+
+/// A server that ends with the test.
+pub struct Server {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Requests answered so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts a server on a free loopback port; the argument of `script` counts connections from 0.
+pub async fn serve(script: impl Fn(usize) -> Script + Send + 'static) -> Server {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&requests);
+    let task = tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(play(stream, script(number), Arc::clone(&counter)));
+            number += 1;
+        }
+    });
+    Server { address, requests, task }
+}
+
+async fn play(mut stream: TcpStream, script: Script, requests: Arc<AtomicUsize>) {
+    let mut buffer = [0; 2048];
+    match script {
+        Script::Answer(bytes) => {
+            while let Ok(1..) = stream.read(&mut buffer).await {
+                requests.fetch_add(1, Ordering::Relaxed);
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        }
+        Script::Close => {}
+        Script::Drip(bytes, pause) => {
+            while stream.write_all(&bytes).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Script::Endless(bytes) => while stream.write_all(&bytes).await.is_ok() {},
+        Script::Say(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            while let Ok(1..) = stream.read(&mut buffer).await {}
+        }
+    }
+}
+
+/// Identifies a loopback TCP port with the built-in database and ordinary limits.
+pub async fn identify(port: u16) -> Service {
+    identify_within(port, Duration::from_secs(12)).await
+}
+
+/// The same with another deadline.
+pub async fn identify_within(port: u16, deadline: Duration) -> Service {
+    let config = IdentifyConfig { deadline, ..IdentifyConfig::new(Arc::new(|| Timestamp(0))) };
+    let identifier = Identifier::new(Arc::clone(Database::builtin()), config);
+    let endpoint = Endpoint { address: Ipv4Addr::LOCALHOST.into(), port, transport: Transport::Tcp };
+    let service = identifier.identify(endpoint, Hints::default()).await;
+    assert!(service.connections <= 12, "{} connections", service.connections);
+    service
+}
