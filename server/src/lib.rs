@@ -1,7 +1,17 @@
 //! Portreeve's server: REST API, schedules, alerts and storage.
 
 pub mod alerts;
+pub mod api;
+pub mod audit;
+pub mod auth;
+pub mod clock;
+pub mod config;
 pub mod export;
 pub mod input;
+pub mod live;
 pub mod policy;
 pub mod schedule;
+pub mod state;
+pub mod store;
+#[cfg(test)]
+mod test_support;

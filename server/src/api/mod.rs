@@ -1,0 +1,108 @@
+//! The REST API.
+//!
+//! # How to add an endpoint
+//!
+//! 1. A file named after its path (`networks.rs` for `/api/networks`), with: the request and response types
+//!    (`Deserialize`/`Serialize` + `ToSchema`, documented: the words end up in the OpenAPI document), one
+//!    handler a method of 10-30 lines with `#[utoipa::path(…)]`, `pub fn routes() -> ApiRouter`, and tests below.
+//!    [`users`] is the pattern.
+//! 2. `routes()` says who may call each handler ([`Access`](crate::auth::Access)); it is checked before the handler
+//!    runs, and the document is told. 401 and 403 need no line in the handler.
+//! 3. One line in [`routes`] below.
+//!
+//! Handlers take `State(app): State<AppState>`, [`Caller`](crate::auth::Caller) (or
+//! [`AgentCaller`](crate::auth::AgentCaller) on agent routes), and [`Path`], [`Query`], [`Json`] of this module, which
+//! answer wrong input with OPM's 422. They return `Result<Json<T>, Problem>`; `?` turns an [`sqlx::Error`] into 500 or 503,
+//! [`OnConstraint`] a broken rule into what the user did wrong. What a limited user may not see is 404.
+//! Mutations of rights, agents, networks and rules write an [`audit::Entry`](crate::audit::Entry) in their transaction.
+
+mod extract;
+mod problem;
+mod router;
+pub mod users;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    http::{HeaderValue, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use std::net::SocketAddr;
+use tower_http::{
+    catch_panic::CatchPanicLayer, compression::CompressionLayer, csrf::CsrfLayer, trace::TraceLayer,
+};
+
+pub use extract::{Json, OptionalJson, Page, Path, Query, at_least, at_most, lax_bool, parse_json, present};
+pub use problem::{Detail, FieldError, OnConstraint, Problem, ProblemBody};
+pub use router::ApiRouter;
+
+use crate::{auth::ClientAddress, state::AppState};
+
+/// The largest body of an ordinary request, in bytes.
+const BODY_LIMIT: usize = 2 << 20;
+/// The largest body of OPM's agents, which hand in a whole scan at once.
+const AGENT_BODY_LIMIT: usize = 256 << 20;
+
+/// Every route of the server.
+pub fn routes() -> ApiRouter {
+    ApiRouter::new().merge(users::routes())
+}
+
+/// The whole application: routes, guards, limits and what every answer has in common.
+pub fn app(state: &AppState) -> Router {
+    let router = routes().guarded(state).with_state(state.clone());
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(body_limit))
+        .layer(CsrfLayer::new().with_rejection_response(|_| cross_site()))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(middleware::from_fn_with_state(state.clone(), client_address))
+        .layer(TraceLayer::new_for_http())
+}
+
+async fn not_found() -> Problem {
+    Problem::not_found("Not Found")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+}
+
+/// A page of another site tried to make the browser send this.
+fn cross_site() -> Response<Body> {
+    Problem::forbidden("This request was started by another site; open Portreeve's own page and try again")
+        .into_response()
+}
+
+/// Sets how much of a body may be read, by who may send it.
+async fn body_limit(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_agent = path.starts_with("/api/scanner/") || path.starts_with("/api/agent/");
+    let limit = if is_agent { AGENT_BODY_LIMIT } else { BODY_LIMIT };
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limit as u64) {
+        let detail = format!("The body has more than {limit} bytes");
+        return Problem::new(axum::http::StatusCode::PAYLOAD_TOO_LARGE, detail).into_response();
+    }
+    DefaultBodyLimit::apply(DefaultBodyLimit::max(limit), &mut request);
+    next.run(request).await
+}
+
+/// Finds out where the request came from, for throttling, audit and lists of sessions.
+async fn client_address(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
+        let address = ClientAddress::find(peer, request.headers(), &state.config.trusted_proxies);
+        request.extensions_mut().insert(address);
+    }
+    let mut response = next.run(request).await;
+    // What a signed-in user reads must not stay in a shared cache.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,30 @@
+//! What every handler and every background task works with.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use crate::{auth::Passwords, clock::Clock, config::Config, live::Live};
+
+/// The server's parts. Cloning is cheap: everything inside is shared.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// Connections to the database. Sessions, leases, claims and limits live there, so that any number of
+    /// servers can work side by side.
+    pub pool: PgPool,
+    /// The time.
+    pub clock: Clock,
+    /// Settings that are fixed while the server runs.
+    pub config: Arc<Config>,
+    /// Tells open pages what happens.
+    pub live: Live,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
+}
+
+impl AppState {
+    /// Puts the parts together.
+    pub fn new(pool: PgPool, clock: Clock, config: Config) -> Self {
+        Self { pool, clock, config: Arc::new(config), live: Live::new(), passwords: Passwords::new() }
+    }
+}

@@ -1,0 +1,50 @@
+//! All SQL, one file per aggregate.
+//!
+//! # How to add an aggregate
+//!
+//! 1. A file named after it, with a `#[derive(sqlx::FromRow)]` struct of the row as it is read (names as in the
+//!    schema) and a function per question. No other part of the crate contains SQL.
+//! 2. A function takes `db: impl PgExecutor<'_>` (a pool or a transaction's connection) for one statement, and
+//!    `&mut PgConnection` for several; the caller owns the transaction. It returns [`sqlx::Result`]; "not there" is
+//!    `Ok(None)`, never an error. Times come in as arguments.
+//! 3. SQL is lower case, and its first line is a comment with the function's name (`-- list_networks`), so that it can
+//!    be found in `pg_stat_activity` and in slow-query logs. Text is a literal: `sqlx::query` takes no other.
+//!    Optional filters are `($1::bigint is null or network_id = $1)`; who may see what is
+//!    `($2::bigint[] is null or network_id = any($2))` with [`crate::auth::Caller::visible_networks`].
+//! 4. A write that must hit one row ends in [`one_row`].
+//! 5. A broken rule that is the user's mistake is told apart by its constraint's name:
+//!    `.on_constraint("networks_name_key", || Problem::bad_request("…"))` ([`crate::api::OnConstraint`]).
+//! 6. Tests stand below, against the real PostgreSQL: `let app = TestApp::new().await;` and `app.pool()`.
+
+pub mod agents_auth;
+pub mod api_keys;
+pub mod audit;
+pub mod observations;
+pub mod sessions;
+pub mod throttle;
+pub mod users;
+
+use sqlx::{PgPool, migrate::Migrator, postgres::PgQueryResult};
+
+/// The schema, version by version.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// Brings the schema up to this server's version.
+pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    MIGRATIONS.run(pool).await
+}
+
+/// Turns "no row changed" into [`sqlx::Error::RowNotFound`], and more than one into a protocol error: for writes by id.
+pub fn one_row(result: &PgQueryResult) -> sqlx::Result<()> {
+    match result.rows_affected() {
+        1 => Ok(()),
+        0 => Err(sqlx::Error::RowNotFound),
+        rows => Err(sqlx::Error::Protocol(format!("a write by id changed {rows} rows"))),
+    }
+}
+
+/// `text` as a pattern for `like … escape '\'` that finds it anywhere, its own wildcards disarmed.
+pub fn contains_pattern(text: &str) -> String {
+    let escaped = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+    format!("%{escaped}%")
+}
