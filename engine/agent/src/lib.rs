@@ -12,20 +12,32 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod backoff;
 mod batch;
 mod client;
 mod courier;
+mod host;
+mod identification;
+mod job;
+mod lease;
 mod recorder;
+mod run;
 mod spool;
+mod state;
 mod uplink;
 
 use portreeve_model::SafeText;
 
+pub use agent::{AgentConfig, AgentError, run_agent};
 pub use client::{ClientError, ServerUrl, ServerUrlError, http_client};
 pub use courier::{Delivery, deliver};
+pub use host::{backends, interfaces};
+pub use job::HostLimits;
 pub use recorder::record;
+pub use run::{Tally, run};
 pub use spool::{BatchUnreadable, JobSpool, Spool, SpoolError};
+pub use state::StateError;
 pub use uplink::{Uplink, UplinkError};
 
 /// An error with all its causes, on one line.

@@ -1,0 +1,132 @@
+//! A scan with identification beside it: one stream of records.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use portreeve_model::protocol::Record;
+use portreeve_probes::Identifier;
+use portreeve_scan::{Control, Event, Scan, ScanError, ScanReport};
+use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
+
+use crate::identification::Identification;
+
+/// Events that may wait between the engine's threads and the runtime.
+const EVENTS: usize = 8_192;
+
+/// How far identification is.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    answered: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Tally {
+    /// Open ports that were or will be asked what answers there.
+    pub fn accepted(&self) -> u64 {
+        self.0.accepted.load(Relaxed)
+    }
+
+    /// Those that have been asked.
+    pub fn answered(&self) -> u64 {
+        self.0.answered.load(Relaxed)
+    }
+
+    /// Open ports that are not asked, because too much is open on their host.
+    pub fn left_out(&self) -> u64 {
+        self.0.left_out.load(Relaxed)
+    }
+
+    fn copy(&self, identification: &Identification) {
+        self.0.accepted.store(identification.accepted, Relaxed);
+        self.0.answered.store(identification.answered, Relaxed);
+        self.0.left_out.store(identification.left_out, Relaxed);
+    }
+}
+
+/// Runs a prepared scan and, with an `identifier`, asks every open port what answers there while the scan
+/// goes on. Records go to `out` as they come; if nobody takes them any more, the scan is cancelled.
+///
+/// Cancelling `control` stops both within a second; the report tells that the scan was not completed.
+pub async fn run(
+    scan: Scan,
+    control: Control,
+    identifier: Option<Arc<Identifier>>,
+    tally: Tally,
+    out: mpsc::Sender<Record>,
+) -> Result<ScanReport, ScanError> {
+    let _whatever_happens = CancelOnDrop(control.clone());
+    let (sender, mut events) = mpsc::channel(EVENTS);
+    let scanning = spawn_blocking({
+        let control = control.clone();
+        move || {
+            scan.run(&control, &mut |event| {
+                if sender.blocking_send(event).is_err() {
+                    control.cancel();
+                }
+            })
+        }
+    });
+    let mut identification = identifier.map(Identification::new);
+    let mut look = interval(Duration::from_millis(200));
+    let mut scan_goes_on = true;
+    while scan_goes_on || identification.as_ref().is_some_and(|identification| !identification.is_idle()) {
+        let record = tokio::select! {
+            event = events.recv(), if scan_goes_on => match event {
+                Some(event) => Some(into_record(event, identification.as_mut())),
+                None => { scan_goes_on = false; None }
+            },
+            Some(service) = next_service(identification.as_mut()) => Some(Record::Service(Box::new(service))),
+            _ = look.tick() => None,
+        };
+        if let Some(identification) = &mut identification {
+            tally.copy(identification);
+            if control.is_cancelled() {
+                identification.stop();
+            }
+        }
+        if let Some(record) = record
+            && out.send(record).await.is_err()
+        {
+            control.cancel();
+            events.close();
+        }
+    }
+    match scanning.await {
+        Ok(report) => report,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Stops the engine's threads when nobody waits for them any more.
+struct CancelOnDrop(Control);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn into_record(event: Event, identification: Option<&mut Identification>) -> Record {
+    match event {
+        Event::Host(sighting) => Record::Host(Box::new(sighting)),
+        Event::Port(observation) => {
+            if let Some(identification) = identification {
+                identification.offer(&observation);
+            }
+            Record::Port(observation)
+        }
+    }
+}
+
+async fn next_service(identification: Option<&mut Identification>) -> Option<portreeve_model::Service> {
+    identification?.next().await
+}
