@@ -26,6 +26,7 @@ mod ports;
 mod report;
 mod scan;
 mod space;
+pub mod sys;
 pub mod targets;
 mod transmit;
 

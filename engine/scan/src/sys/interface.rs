@@ -1,0 +1,86 @@
+//! What is known of a network interface.
+
+use std::{io, net::IpAddr};
+
+use ipnet::IpNet;
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use portreeve_wire::ethernet::Address;
+
+use super::socket;
+
+/// What frames on a device look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// An Ethernet header, and neighbours with hardware addresses.
+    Ethernet,
+    /// No link header: tun, wireguard, ppp, tunnels.
+    Layer3,
+    /// An empty Ethernet header; every frame stays on this machine.
+    Loopback,
+}
+
+/// A network interface, as it was when asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name, for people.
+    pub name: String,
+    /// What frames on it look like.
+    pub kind: LinkKind,
+    /// Its hardware address, on Ethernet.
+    pub hardware: Option<Address>,
+    /// The longest packet it takes, link header not counted, in bytes.
+    pub mtu_bytes: u32,
+    /// Whether it is switched on and has a carrier.
+    pub up: bool,
+    /// Its addresses with the networks they lie in.
+    pub addresses: Vec<IpNet>,
+}
+
+impl Interface {
+    /// Every interface of this network namespace.
+    pub fn all() -> io::Result<Vec<Self>> {
+        let entries: Vec<_> = getifaddrs()?.collect();
+        let mut interfaces = Vec::new();
+        for entry in &entries {
+            let Some(link) = entry.address.as_ref().and_then(|address| address.as_link_addr()) else {
+                continue;
+            };
+            let kind = match link.hatype() {
+                libc::ARPHRD_ETHER => LinkKind::Ethernet,
+                libc::ARPHRD_LOOPBACK => LinkKind::Loopback,
+                _ => LinkKind::Layer3,
+            };
+            let addresses = entries.iter().filter(|other| other.interface_name == entry.interface_name);
+            interfaces.push(Self {
+                index: link.ifindex() as u32,
+                name: entry.interface_name.clone(),
+                kind,
+                hardware: link.addr().map(Address).filter(|_| kind == LinkKind::Ethernet),
+                mtu_bytes: socket::mtu(&entry.interface_name)?,
+                up: entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING),
+                addresses: addresses.filter_map(network).collect(),
+            });
+        }
+        Ok(interfaces)
+    }
+
+    /// The interface called `name`; [`io::ErrorKind::NotFound`] if there is none.
+    pub fn by_name(name: &str) -> io::Result<Self> {
+        let found = Self::all()?.into_iter().find(|interface| interface.name == name);
+        found.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("no network interface is called {name:?}"))
+        })
+    }
+}
+
+fn network(entry: &nix::ifaddrs::InterfaceAddress) -> Option<IpNet> {
+    let (address, mask) = (entry.address.as_ref()?, entry.netmask.as_ref()?);
+    let (address, mask) = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => (IpAddr::V4(v4.ip()), IpAddr::V4(mask.as_sockaddr_in()?.ip())),
+        (_, Some(v6)) => (IpAddr::V6(v6.ip()), IpAddr::V6(mask.as_sockaddr_in6()?.ip())),
+        _ => return None,
+    };
+    IpNet::with_netmask(address, mask).ok()
+}

@@ -1,0 +1,76 @@
+//! Memory shared with the kernel.
+
+use std::{io, os::fd::AsRawFd, ptr::NonNull, sync::atomic::AtomicU32};
+
+/// A socket's ring, mapped into our memory and unmapped on drop.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and stays where it is when the value moves to another thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps the `length` bytes of the ring that `socket` was given.
+    pub(super) fn new(socket: &impl AsRawFd, length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the result is checked.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                socket.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, length })
+    }
+
+    /// The word at `offset`, which kernel and program hand a slot to each other with.
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the mapping is aligned to a page and the offset is asserted"
+    )]
+    pub(super) fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.length, "a ring's words lie within it");
+        // SAFETY: in bounds and aligned by the assertion; both sides use the word atomically only.
+        unsafe { &*self.start.as_ptr().add(offset).cast::<AtomicU32>() }
+    }
+
+    /// Bytes that belong to the program now.
+    ///
+    /// # Safety
+    ///
+    /// By the ring's protocol the kernel must not write these bytes until the caller hands them back.
+    pub(super) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+        assert!(offset <= self.length && length <= self.length - offset, "a ring's bytes lie within it");
+        // SAFETY: in bounds by the assertion; unchanged meanwhile by the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
+    }
+
+    /// [`Mapping::bytes`], to be written.
+    ///
+    /// # Safety
+    ///
+    /// By the ring's protocol the kernel must neither read nor write these bytes until the caller hands them back.
+    pub(super) unsafe fn bytes_mut(&mut self, offset: usize, length: usize) -> &mut [u8] {
+        assert!(offset <= self.length && length <= self.length - offset, "a ring's bytes lie within it");
+        // SAFETY: in bounds by the assertion; ours alone by the caller's promise and the exclusive borrow.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(offset), length) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of a live mapping, and every borrow of it has ended.
+        // It cannot fail for such a mapping, and there would be nothing to do about it.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}

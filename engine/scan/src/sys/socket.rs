@@ -1,0 +1,136 @@
+//! Packet sockets and the options that `socket2` does not know.
+
+use std::{
+    io,
+    mem::{MaybeUninit, size_of, size_of_val},
+    os::fd::AsRawFd,
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+/// Every protocol, in network byte order, as packet sockets want it.
+const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
+
+/// A packet socket that receives nothing until it is bound to a protocol.
+pub(super) fn packet_socket() -> io::Result<Socket> {
+    Socket::new(Domain::PACKET, Type::RAW, None)
+}
+
+/// Binds for sending only: with protocol 0 the kernel copies no arriving frame to the socket.
+pub(super) fn bind_for_sending(socket: &Socket, interface: u32) -> io::Result<()> {
+    bind(socket, interface, 0)
+}
+
+/// Binds for receiving whatever the filter lets through.
+pub(super) fn bind_for_receiving(socket: &Socket, interface: u32) -> io::Result<()> {
+    bind(socket, interface, ALL_PROTOCOLS)
+}
+
+fn bind(socket: &Socket, interface: u32, protocol: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol,
+        sll_ifindex: interface as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the pointer is to a live sockaddr_ll and the length is its own.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Types that the kernel reads from or writes to as plain bytes.
+///
+/// # Safety
+///
+/// The type must be valid for any bit pattern and have no padding that matters.
+pub(super) unsafe trait Plain: Copy {}
+
+// SAFETY: an integer.
+unsafe impl Plain for libc::c_int {}
+// SAFETY: a C structure of integers.
+unsafe impl Plain for libc::tpacket_req {}
+// SAFETY: a C structure of integers.
+unsafe impl Plain for libc::tpacket_req3 {}
+// SAFETY: a C structure of integers.
+unsafe impl Plain for libc::tpacket_stats_v3 {}
+
+/// Sets an option of a socket.
+pub(super) fn set_option<T: Plain>(socket: &Socket, level: i32, name: i32, value: T) -> io::Result<()> {
+    // SAFETY: the pointer is to a live value of plain bytes and the length is its own.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads an option of a socket.
+pub(super) fn option<T: Plain>(socket: &Socket, level: i32, name: i32) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the value.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed, then overwritten with plain bytes, of which every pattern is valid.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Asks for a large send buffer: beyond the system's limit where CAP_NET_ADMIN allows, up to it otherwise.
+pub(super) fn grow_send_buffer(socket: &Socket, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+        .or_else(|_| socket.set_send_buffer_size(bytes as usize))
+}
+
+/// Sends frames past the queueing disciplines, straight to the device; one with no room then says so.
+pub(super) fn bypass_queueing(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)
+}
+
+/// Waits until the socket can be read; `false` when the time ran out or a signal came first.
+pub(super) fn wait_readable(socket: &Socket, timeout: Duration) -> io::Result<bool> {
+    let timeout = nix::poll::PollTimeout::try_from(timeout).unwrap_or(nix::poll::PollTimeout::MAX);
+    let mut descriptors =
+        [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(socket), nix::poll::PollFlags::POLLIN)];
+    match nix::poll::poll(&mut descriptors, timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The longest packet that the interface called `name` takes, in bytes.
+pub(super) fn mtu(name: &str) -> io::Result<u32> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    // SAFETY: all-zero is a valid ifreq: an empty name and a union of integers.
+    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
+    let room = request.ifr_name.len() - 1;
+    for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
+        *slot = byte as libc::c_char;
+    }
+    // SAFETY: the request is a live ifreq with a terminated name, which this call fills in.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so the union holds the MTU.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+}
