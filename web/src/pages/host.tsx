@@ -1,0 +1,363 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { Pencil, Radar } from "lucide-react";
+import { useState } from "react";
+import { call, client } from "@/api/client";
+import { errorText, fieldError } from "@/api/error";
+import { changesQuery, hostQuery } from "@/api/queries";
+import type { Host, HostOverview } from "@/api/types";
+import { count, plural } from "@/lib/format";
+import { useCan } from "@/lib/session";
+import { alertTypeName } from "@/lib/words";
+import { Button, buttonLook } from "@/ui/button";
+import { ChangeLine } from "@/ui/change-line";
+import { Dialog } from "@/ui/dialog";
+import { Field, Input, Textarea } from "@/ui/field";
+import { SeverityMark, StateMark, Tag } from "@/ui/marks";
+import { Facts, Page, Section } from "@/ui/page";
+import { PortRuler } from "@/ui/ruler";
+import { Empty, Loaded } from "@/ui/states";
+import { Table } from "@/ui/table";
+import { Time } from "@/ui/time";
+import { toast } from "@/ui/toast";
+import { NetworkLink, PortLink, Product, ServiceLink } from "@/ui/values";
+
+const route = getRouteApi("/app/hosts/$hostId");
+
+export function HostPage() {
+  const id = Number(route.useParams().hostId);
+  const overview = useQuery(hostQuery(id));
+  return (
+    <Loaded query={overview} what="The host" rows={8}>
+      {(data) => <HostView overview={data} />}
+    </Loaded>
+  );
+}
+
+function HostView({ overview }: { overview: HostOverview }) {
+  const { host, ports, networks, alerts, ssh, recent_scans } = overview;
+  const navigate = useNavigate();
+  const canRun = useCan("operator");
+  const [editing, setEditing] = useState(false);
+  const changes = useQuery(changesQuery({ ip: host.ip, limit: 50 }));
+  const rescan = useMutation({
+    mutationFn: () =>
+      call(client.POST("/api/hosts/{host_ip}/rescan", { params: { path: { host_ip: host.ip } } })),
+    onSuccess: (scan) => navigate({ to: "/scans/$scanId", params: { scanId: String(scan.scan_id) } }),
+    onError: (error) => toast(errorText(error), { tone: "bad" }),
+  });
+
+  return (
+    <Page
+      title={host.hostname ?? host.ip}
+      heading={host.hostname ?? <span className="figures">{host.ip}</span>}
+      lead={
+        <span className="inline-flex flex-wrap items-center gap-x-3">
+          {host.hostname && <span className="figures">{host.ip}</span>}
+          {host.is_pingable !== null && (
+            <StateMark
+              state={host.is_pingable ? "online" : "offline"}
+              label={host.is_pingable ? "answers to ping" : "no answer to ping"}
+            />
+          )}
+        </span>
+      }
+      actions={
+        canRun && (
+          <>
+            <Button icon={<Pencil className="size-4" aria-hidden />} onClick={() => setEditing(true)}>
+              Name and note
+            </Button>
+            <Button
+              kind="primary"
+              icon={<Radar className="size-4" aria-hidden />}
+              busy={rescan.isPending}
+              onClick={() => rescan.mutate()}
+            >
+              Scan this host
+            </Button>
+          </>
+        )
+      }
+    >
+      {host.user_comment && (
+        <p className="border-l-[3px] border-line-strong px-3 whitespace-pre-wrap foreign">
+          {host.user_comment}
+        </p>
+      )}
+      {alerts.length > 0 && (
+        <Section
+          title={`${plural(alerts.length, "open alert")}`}
+          bare
+          actions={
+            <Link to="/alerts" search={{ ip: host.ip, show: "all" }} className={buttonLook("quiet", true)}>
+              All alerts of this host
+            </Link>
+          }
+        >
+          <ul>
+            {alerts.slice(0, 8).map((alert) => (
+              <li key={alert.id} className="border-b border-line/70 last:border-0">
+                <Link
+                  to="/alerts"
+                  search={{ ip: host.ip, id: alert.id }}
+                  className="flex items-start gap-3 px-4 py-2 hover:bg-water-2"
+                >
+                  <span className="w-22 shrink-0 text-sm">
+                    <SeverityMark severity={alert.severity} />
+                  </span>
+                  <span className="min-w-0 flex-1 foreign">
+                    <span className="font-semibold">{alertTypeName(alert.type)}</span>{" "}
+                    <span className="text-ink-2">{alert.message}</span>
+                  </span>
+                  <span className="shrink-0 text-sm text-ink-3">
+                    <Time at={alert.created_at} />
+                  </span>
+                </Link>
+              </li>
+            ))}
+          </ul>
+        </Section>
+      )}
+      <Section title="Services" note={`${count(ports.length)} open ports`} bare>
+        <div className="px-4 pt-3">
+          <PortRuler
+            ticks={ports.map((port) => ({ port: port.port }))}
+            label={`${count(ports.length)} open ports between 1 and 65535`}
+          />
+        </div>
+        {ports.length === 0 ? (
+          <Empty title="No open port known">Nothing was open here when it was last scanned.</Empty>
+        ) : (
+          <Table
+            caption="Services"
+            rows={ports}
+            rowKey={(port) => port.id}
+            columns={[
+              {
+                id: "port",
+                head: "Port",
+                cell: (port) => <PortLink port={port.port} protocol={port.protocol} />,
+              },
+              {
+                id: "service",
+                head: "Service",
+                cell: (port) => <ServiceLink service={port.service_guess} />,
+              },
+              {
+                id: "product",
+                head: "Product",
+                cell: (port) => <Product product={port.product} version={port.version} />,
+              },
+              {
+                id: "banner",
+                head: "Says",
+                from: "md",
+                cell: (port) =>
+                  port.banner && (
+                    <span
+                      className="figures foreign line-clamp-2 max-w-[34rem] text-ink-2"
+                      title={port.banner}
+                    >
+                      {port.banner}
+                    </span>
+                  ),
+              },
+              {
+                id: "first",
+                head: "First seen",
+                from: "lg",
+                cell: (port) => <Time at={port.first_seen_at} />,
+              },
+              { id: "last", head: "Last seen", from: "sm", cell: (port) => <Time at={port.last_seen_at} /> },
+            ]}
+          />
+        )}
+      </Section>
+      <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_22rem]">
+        <Section
+          title="What changed here"
+          bare
+          actions={
+            <Link to="/changes" search={{ ip: host.ip }} className={buttonLook("quiet", true)}>
+              All changes
+            </Link>
+          }
+        >
+          <Loaded query={changes} what="The changes">
+            {({ changes: rows }) =>
+              rows.length === 0 ? (
+                <Empty title="No changes">It looks as it did when it was first seen.</Empty>
+              ) : (
+                <ul>
+                  {rows.map((change) => (
+                    <ChangeLine key={change.id} change={change} withNetwork={networks.length > 1} />
+                  ))}
+                </ul>
+              )
+            }
+          </Loaded>
+        </Section>
+        <div className="flex min-w-0 flex-col gap-4">
+          <Section title="Identity">
+            <Facts
+              className="grid-cols-2!"
+              items={[
+                [
+                  "Address",
+                  <span key="a" className="figures">
+                    {host.ip}
+                  </span>,
+                ],
+                ["Name", host.hostname],
+                [
+                  "Hardware address",
+                  host.mac_address && (
+                    <span key="m" className="figures">
+                      {host.mac_address}
+                    </span>
+                  ),
+                ],
+                ["Made by", host.mac_vendor],
+                ["First seen", <Time key="f" at={host.first_seen_at} />],
+                ["Last seen", <Time key="l" at={host.last_seen_at} />],
+                [
+                  "Networks",
+                  <span key="n" className="flex flex-col">
+                    {networks.map((network) => (
+                      <NetworkLink key={network.id} id={network.id} name={network.name} />
+                    ))}
+                  </span>,
+                ],
+              ]}
+            />
+          </Section>
+          {ssh && <Ssh ssh={ssh} />}
+          <Section title="Recent scans" bare>
+            <ul>
+              {recent_scans.map((scan) => (
+                <li key={scan.id} className="border-b border-line/70 last:border-0">
+                  <Link
+                    to="/scans/$scanId"
+                    params={{ scanId: String(scan.id) }}
+                    className="flex items-center gap-2.5 px-4 py-1.5 hover:bg-water-2"
+                  >
+                    <StateMark state={scan.status} bare />
+                    <span className="figures">{scan.id}</span>
+                    <span className="min-w-0 flex-1 truncate text-ink-2">{scan.network_name}</span>
+                    <span className="text-sm text-ink-3">
+                      <Time at={scan.completed_at ?? scan.started_at} />
+                    </span>
+                  </Link>
+                </li>
+              ))}
+              {recent_scans.length === 0 && <li className="px-4 py-3 text-ink-3">None.</li>}
+            </ul>
+          </Section>
+        </div>
+      </div>
+      {editing && <EditHost host={host} onClose={() => setEditing(false)} />}
+    </Page>
+  );
+}
+
+function Ssh({ ssh }: { ssh: NonNullable<HostOverview["ssh"]> }) {
+  const weak = ssh.has_weak_ciphers || ssh.has_weak_kex;
+  return (
+    <Section title="SSH" note={`port ${ssh.port}`}>
+      <Facts
+        className="grid-cols-2!"
+        items={[
+          [
+            "Software",
+            ssh.ssh_version && (
+              <span key="v" className="figures">
+                {ssh.ssh_version}
+              </span>
+            ),
+          ],
+          ["Audited", <Time key="t" at={ssh.last_scanned} />],
+          [
+            "Ways to sign in",
+            <span key="w" className="flex flex-wrap gap-1">
+              {ssh.publickey_enabled && <Tag tone="good">public key</Tag>}
+              {ssh.password_enabled && <Tag tone="warn">password</Tag>}
+              {ssh.keyboard_interactive_enabled && <Tag tone="warn">keyboard-interactive</Tag>}
+              {!ssh.publickey_enabled &&
+                !ssh.password_enabled &&
+                !ssh.keyboard_interactive_enabled &&
+                "not told"}
+            </span>,
+          ],
+          [
+            "Algorithms",
+            <span key="c" className="flex flex-wrap gap-1">
+              {ssh.has_weak_ciphers && <Tag tone="bad">weak cipher</Tag>}
+              {ssh.has_weak_kex && <Tag tone="bad">weak key exchange</Tag>}
+              {!weak && <Tag tone="good">none weak</Tag>}
+            </span>,
+          ],
+        ]}
+      />
+    </Section>
+  );
+}
+
+function EditHost({ host, onClose }: { host: Host; onClose: () => void }) {
+  const queries = useQueryClient();
+  const [hostname, setHostname] = useState(host.hostname ?? "");
+  const [note, setNote] = useState(host.user_comment ?? "");
+  const save = useMutation({
+    mutationFn: () =>
+      call(
+        client.PATCH("/api/hosts/{host_id}", {
+          params: { path: { host_id: host.id } },
+          body: { hostname: hostname.trim() || null, user_comment: note.trim() || null },
+        }),
+      ),
+    onSuccess: () => {
+      for (const key of ["host", "hosts"]) void queries.invalidateQueries({ queryKey: [key] });
+      toast("Saved.");
+      onClose();
+    },
+  });
+  return (
+    <Dialog
+      title={`Name and note of ${host.ip}`}
+      onClose={onClose}
+      footer={
+        <>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button kind="primary" type="submit" form="edit-host" busy={save.isPending}>
+            Save
+          </Button>
+        </>
+      }
+    >
+      <form
+        id="edit-host"
+        className="flex flex-col gap-4"
+        onSubmit={(event) => {
+          event.preventDefault();
+          save.mutate();
+        }}
+      >
+        <Field
+          label="Name"
+          error={fieldError(save.error, "hostname")}
+          hint="A name given here stays, whatever DNS says."
+        >
+          <Input value={hostname} maxLength={255} onChange={(event) => setHostname(event.target.value)} />
+        </Field>
+        <Field label="Note" error={fieldError(save.error, "user_comment")}>
+          <Textarea value={note} onChange={(event) => setNote(event.target.value)} />
+        </Field>
+        {save.error && (
+          <p role="alert" className="text-critical foreign">
+            {errorText(save.error)}
+          </p>
+        )}
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,228 @@
+import type { QueryClient } from "@tanstack/react-query";
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from "@tanstack/react-router";
+import { meQuery, setupQuery } from "./api/queries";
+import {
+  alertsFilter,
+  auditFilter,
+  changesFilter,
+  hostsFilter,
+  loginFilter,
+  networksFilter,
+  policyFilter,
+  portsFilter,
+  scanFilter,
+  scansFilter,
+  searchSchema,
+  setupFilter,
+} from "./filters";
+import { parseSearch, stringifySearch } from "./lib/search";
+import { Broken, Missing, Waiting } from "./shell/fallbacks";
+import { Shell } from "./shell/shell";
+
+declare module "@tanstack/react-router" {
+  interface StaticDataRouteOption {
+    /** What the page is called in the breadcrumb. */
+    crumb?: string | ((params: Record<string, string>) => string);
+    parent?: { to: string; label: string };
+  }
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}
+
+const root = createRootRouteWithContext<{ queries: QueryClient }>()({
+  component: Outlet,
+  notFoundComponent: Missing,
+});
+
+const setup = createRoute({
+  getParentRoute: () => root,
+  path: "/setup",
+  validateSearch: searchSchema(setupFilter),
+  component: lazyRouteComponent(() => import("./pages/setup"), "SetupPage"),
+});
+
+const login = createRoute({
+  getParentRoute: () => root,
+  path: "/login",
+  validateSearch: searchSchema(loginFilter),
+  component: lazyRouteComponent(() => import("./pages/login"), "LoginPage"),
+});
+
+/** Every page below asks who is there first: nobody goes to sign in, or to set-up while there are no users. */
+const app = createRoute({
+  getParentRoute: () => root,
+  id: "app",
+  component: Shell,
+  beforeLoad: async ({ context, location }) => {
+    const me = await context.queries.ensureQueryData(meQuery);
+    if (me) return;
+    const state = await context.queries.ensureQueryData(setupQuery).catch(() => null);
+    if (state?.required) throw redirect({ to: "/setup" });
+    const next = location.href === "/" ? undefined : location.href;
+    throw redirect({ to: "/login", search: { next } });
+  },
+});
+
+const page = { getParentRoute: () => app } as const;
+
+const dashboard = createRoute({
+  ...page,
+  path: "/",
+  staticData: { crumb: "Dashboard" },
+  component: lazyRouteComponent(() => import("./pages/dashboard"), "DashboardPage"),
+});
+
+const alerts = createRoute({
+  ...page,
+  path: "/alerts",
+  staticData: { crumb: "Alerts" },
+  validateSearch: searchSchema(alertsFilter),
+  component: lazyRouteComponent(() => import("./pages/alerts"), "AlertsPage"),
+});
+
+const changes = createRoute({
+  ...page,
+  path: "/changes",
+  staticData: { crumb: "Changes" },
+  validateSearch: searchSchema(changesFilter),
+  component: lazyRouteComponent(() => import("./pages/changes"), "ChangesPage"),
+});
+
+const networks = createRoute({
+  ...page,
+  path: "/networks",
+  staticData: { crumb: "Networks" },
+  validateSearch: searchSchema(networksFilter),
+  component: lazyRouteComponent(() => import("./pages/networks"), "NetworksPage"),
+});
+
+const network = createRoute({
+  ...page,
+  path: "/networks/$networkId",
+  staticData: {
+    crumb: (params) => `Network ${params.networkId}`,
+    parent: { to: "/networks", label: "Networks" },
+  },
+  component: lazyRouteComponent(() => import("./pages/network"), "NetworkPage"),
+});
+
+const hosts = createRoute({
+  ...page,
+  path: "/hosts",
+  staticData: { crumb: "Hosts" },
+  validateSearch: searchSchema(hostsFilter),
+  component: lazyRouteComponent(() => import("./pages/hosts"), "HostsPage"),
+});
+
+const host = createRoute({
+  ...page,
+  path: "/hosts/$hostId",
+  staticData: { crumb: (params) => `Host ${params.hostId}`, parent: { to: "/hosts", label: "Hosts" } },
+  component: lazyRouteComponent(() => import("./pages/host"), "HostPage"),
+});
+
+const ports = createRoute({
+  ...page,
+  path: "/ports",
+  staticData: { crumb: "Open ports" },
+  validateSearch: searchSchema(portsFilter),
+  component: lazyRouteComponent(() => import("./pages/ports"), "PortsPage"),
+});
+
+const scans = createRoute({
+  ...page,
+  path: "/scans",
+  staticData: { crumb: "Scans" },
+  validateSearch: searchSchema(scansFilter),
+  component: lazyRouteComponent(() => import("./pages/scans"), "ScansPage"),
+});
+
+const scan = createRoute({
+  ...page,
+  path: "/scans/$scanId",
+  staticData: { crumb: (params) => `Scan ${params.scanId}`, parent: { to: "/scans", label: "Scans" } },
+  validateSearch: searchSchema(scanFilter),
+  component: lazyRouteComponent(() => import("./pages/scan"), "ScanPage"),
+});
+
+const policy = createRoute({
+  ...page,
+  path: "/policy",
+  staticData: { crumb: "Policy" },
+  validateSearch: searchSchema(policyFilter),
+  component: lazyRouteComponent(() => import("./pages/policy"), "PolicyPage"),
+});
+
+const agents = createRoute({
+  ...page,
+  path: "/agents",
+  staticData: { crumb: "Agents" },
+  component: lazyRouteComponent(() => import("./pages/agents"), "AgentsPage"),
+});
+
+const users = createRoute({
+  ...page,
+  path: "/users",
+  staticData: { crumb: "Users" },
+  component: lazyRouteComponent(() => import("./pages/users"), "UsersPage"),
+});
+
+const audit = createRoute({
+  ...page,
+  path: "/audit",
+  staticData: { crumb: "Audit log" },
+  validateSearch: searchSchema(auditFilter),
+  component: lazyRouteComponent(() => import("./pages/audit"), "AuditPage"),
+});
+
+const account = createRoute({
+  ...page,
+  path: "/account",
+  staticData: { crumb: "Account" },
+  component: lazyRouteComponent(() => import("./pages/account"), "AccountPage"),
+});
+
+const tree = root.addChildren([
+  setup,
+  login,
+  app.addChildren([
+    dashboard,
+    alerts,
+    changes,
+    networks,
+    network,
+    hosts,
+    host,
+    ports,
+    scans,
+    scan,
+    policy,
+    agents,
+    users,
+    audit,
+    account,
+  ]),
+]);
+
+export function makeRouter(queries: QueryClient) {
+  return createRouter({
+    routeTree: tree,
+    context: { queries },
+    parseSearch,
+    stringifySearch,
+    defaultPreload: "intent",
+    defaultPreloadStaleTime: 0,
+    defaultPendingMs: 150,
+    defaultPendingComponent: Waiting,
+    defaultErrorComponent: Broken,
+    scrollRestoration: true,
+  });
+}
