@@ -244,3 +244,148 @@ impl Assembler {
         self.instructions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PORTS: RangeInclusive<u16> = 40_000..=40_063;
+
+    /// What the kernel does with the program: the bytes it keeps. Loads beyond the frame refuse it.
+    fn run(program: &[Instruction], frame: &[u8], packet_type: u8) -> u32 {
+        let load = |at: u32, size: u32| -> Option<u32> {
+            if at == (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32 {
+                return Some(u32::from(packet_type));
+            }
+            let bytes = frame.get(at as usize..)?.get(..if size == libc::BPF_B { 1 } else { 2 })?;
+            Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
+        };
+        let (mut a, mut x, mut at) = (0_u32, 0_u32, 0_usize);
+        loop {
+            let Instruction { code, yes, no, k } = program[at];
+            at += 1;
+            let loaded = match code & 0x07 {
+                libc::BPF_LD if code & 0xe0 == libc::BPF_IND => {
+                    load(x + k, code & 0x18).map(|value| a = value)
+                }
+                libc::BPF_LD => load(k, code & 0x18).map(|value| a = value),
+                libc::BPF_LDX if code & 0xe0 == libc::BPF_MSH => {
+                    load(k, libc::BPF_B).map(|value| x = 4 * (value & 0x0f))
+                }
+                libc::BPF_LDX => {
+                    x = k;
+                    Some(())
+                }
+                libc::BPF_ALU => {
+                    a &= k;
+                    Some(())
+                }
+                libc::BPF_RET => return k,
+                _ => {
+                    let holds = match code & 0xf0 {
+                        libc::BPF_JA => {
+                            at += k as usize;
+                            continue;
+                        }
+                        libc::BPF_JEQ => a == k,
+                        libc::BPF_JGT => a > k,
+                        libc::BPF_JGE => a >= k,
+                        _ => a & k != 0,
+                    };
+                    at += usize::from(if holds { yes } else { no });
+                    Some(())
+                }
+            };
+            if loaded.is_none() {
+                return 0;
+            }
+        }
+    }
+
+    /// The rule of [`ReplyFilter`], written down a second time over the packet formats of the wire crate.
+    fn is_plausible(packet: &[u8]) -> Option<bool> {
+        use portreeve_wire::{ip::Packet, ipv4, tcp::Flags};
+        let (protocol, payload) = match packet.first()? >> 4 {
+            4 => {
+                let fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x1fff;
+                if fragment != 0 {
+                    return Some(false);
+                }
+                let header_len = usize::from(packet.first()? & 0x0f) * 4;
+                (Protocol(*packet.get(9)?), packet.get(header_len..)?)
+            }
+            _ => (Protocol(*packet.get(6)?), packet.get(ipv6::HEADER_LEN..)?),
+        };
+        // Where the wire crate reads the packet, both read the same.
+        if let Ok(Packet::V4(parsed)) = Packet::parse(packet) {
+            assert_eq!(parsed.protocol(), protocol);
+            assert!(packet.len() >= ipv4::HEADER_LEN);
+        }
+        let to_us =
+            |payload: &[u8]| Some(PORTS.contains(&u16::from_be_bytes([*payload.get(2)?, *payload.get(3)?])));
+        let v4 = packet.first()? >> 4 == 4;
+        match protocol {
+            Protocol::TCP => Some(payload.get(13)? & (Flags::ACK | Flags::RST).0 != 0 && to_us(payload)?),
+            Protocol::UDP | Protocol::SCTP => to_us(payload),
+            Protocol::ICMPV4 if v4 => Some([0, 3, 11, 14].contains(payload.first()?)),
+            Protocol::ICMPV6 if !v4 => Some([1, 2, 3, 129, 136].contains(payload.first()?)),
+            _ => Some(false),
+        }
+    }
+
+    fn packets() -> impl Strategy<Value = Vec<u8>> {
+        let protocol = prop_oneof![Just(1_u8), Just(6), Just(17), Just(58), Just(132), any::<u8>()];
+        let port = prop_oneof![39_999_u16..40_066, any::<u16>()];
+        let kind = prop_oneof![0_u8..16, 125_u8..140, any::<u8>()];
+        let fragment = prop_oneof![3 => Just(0x4000_u16), 1 => any::<u16>()];
+        let rest = proptest::collection::vec(any::<u8>(), 0..40);
+        (any::<bool>(), 5_u8..16, protocol, port, kind, fragment, rest).prop_map(
+            |(v4, words, protocol, port, kind, fragment, rest)| {
+                let mut packet = vec![0; if v4 { usize::from(words) * 4 } else { ipv6::HEADER_LEN }];
+                if v4 {
+                    packet[0] = 0x40 | words;
+                    packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+                    packet[9] = protocol;
+                } else {
+                    packet[0] = 0x60;
+                    packet[6] = protocol;
+                }
+                packet.push(kind);
+                packet.push(0);
+                packet.extend_from_slice(&port.to_be_bytes());
+                packet.extend_from_slice(&rest);
+                packet
+            },
+        )
+    }
+
+    fn framed(packet: &[u8]) -> Vec<u8> {
+        let ether_type: [u8; 2] = if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+        [&[0; 12], ether_type.as_slice(), packet].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_what_the_rule_keeps(packet in packets()) {
+            let filter = ReplyFilter { ports: PORTS };
+            let expected = if is_plausible(&packet).unwrap_or(false) { KEEP } else { 0 };
+            let host = libc::PACKET_HOST;
+            prop_assert_eq!(run(&filter.assemble(LinkKind::Layer3), &packet, host), expected);
+            prop_assert_eq!(run(&filter.assemble(LinkKind::Ethernet), &framed(&packet), host), expected);
+            prop_assert_eq!(run(&filter.assemble(LinkKind::Loopback), &framed(&packet), host), expected);
+            for other in [libc::PACKET_OUTGOING, libc::PACKET_OTHERHOST, libc::PACKET_BROADCAST] {
+                prop_assert_eq!(run(&filter.assemble(LinkKind::Ethernet), &framed(&packet), other), 0);
+            }
+        }
+
+        #[test]
+        fn ends_on_any_bytes(frame in proptest::collection::vec(any::<u8>(), 0..80), ports: (u16, u16)) {
+            for link in [LinkKind::Ethernet, LinkKind::Layer3, LinkKind::Loopback] {
+                let kept = run(&ReplyFilter { ports: ports.0..=ports.1 }.assemble(link), &frame, libc::PACKET_HOST);
+                prop_assert!(kept == 0 || kept == KEEP);
+            }
+        }
+    }
+}

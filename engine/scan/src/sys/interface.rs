@@ -3,7 +3,10 @@
 use std::{io, net::IpAddr};
 
 use ipnet::IpNet;
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    net::if_::if_nameindex,
+};
 use portreeve_wire::ethernet::Address;
 
 use super::socket;
@@ -41,27 +44,16 @@ pub struct Interface {
 impl Interface {
     /// Every interface of this network namespace.
     pub fn all() -> io::Result<Vec<Self>> {
-        let entries: Vec<_> = getifaddrs()?.collect();
+        let addresses: Vec<_> = getifaddrs()?.collect();
         let mut interfaces = Vec::new();
-        for entry in &entries {
-            let Some(link) = entry.address.as_ref().and_then(|address| address.as_link_addr()) else {
-                continue;
-            };
-            let kind = match link.hatype() {
-                libc::ARPHRD_ETHER => LinkKind::Ethernet,
-                libc::ARPHRD_LOOPBACK => LinkKind::Loopback,
-                _ => LinkKind::Layer3,
-            };
-            let addresses = entries.iter().filter(|other| other.interface_name == entry.interface_name);
-            interfaces.push(Self {
-                index: link.ifindex() as u32,
-                name: entry.interface_name.clone(),
-                kind,
-                hardware: link.addr().map(Address).filter(|_| kind == LinkKind::Ethernet),
-                mtu_bytes: socket::mtu(&entry.interface_name)?,
-                up: entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING),
-                addresses: addresses.filter_map(network).collect(),
-            });
+        for entry in &if_nameindex()? {
+            let Some(name) = entry.name().to_str().ok() else { continue };
+            match Self::describe(entry.index(), name, &addresses) {
+                Ok(interface) => interfaces.push(interface),
+                // It went away between the two questions.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(interfaces)
     }
@@ -73,9 +65,33 @@ impl Interface {
             io::Error::new(io::ErrorKind::NotFound, format!("no network interface is called {name:?}"))
         })
     }
+
+    /// Devices without a hardware address have no entry of their own among `addresses`, so the rest is asked for.
+    fn describe(index: u32, name: &str, addresses: &[InterfaceAddress]) -> io::Result<Self> {
+        let device = socket::device(name)?;
+        let kind = match device.kind {
+            libc::ARPHRD_ETHER => LinkKind::Ethernet,
+            libc::ARPHRD_LOOPBACK => LinkKind::Loopback,
+            _ => LinkKind::Layer3,
+        };
+        let up = libc::IFF_UP | libc::IFF_RUNNING;
+        Ok(Self {
+            index,
+            name: name.to_owned(),
+            kind,
+            hardware: (kind == LinkKind::Ethernet).then_some(Address(device.hardware)),
+            mtu_bytes: device.mtu,
+            up: device.flags & up == up,
+            addresses: addresses
+                .iter()
+                .filter(|entry| entry.interface_name == name)
+                .filter_map(network)
+                .collect(),
+        })
+    }
 }
 
-fn network(entry: &nix::ifaddrs::InterfaceAddress) -> Option<IpNet> {
+fn network(entry: &InterfaceAddress) -> Option<IpNet> {
     let (address, mask) = (entry.address.as_ref()?, entry.netmask.as_ref()?);
     let (address, mask) = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
         (Some(v4), _) => (IpAddr::V4(v4.ip()), IpAddr::V4(mask.as_sockaddr_in()?.ip())),

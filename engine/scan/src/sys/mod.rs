@@ -23,6 +23,8 @@
 
 mod filter;
 mod interface;
+#[cfg(test)]
+mod layer3_tests;
 mod mapping;
 mod raw_ip;
 mod reserve;

@@ -117,20 +117,44 @@ pub(super) fn wait_readable(socket: &Socket, timeout: Duration) -> io::Result<bo
     }
 }
 
-/// The longest packet that the interface called `name` takes, in bytes.
-pub(super) fn mtu(name: &str) -> io::Result<u32> {
+/// What the kernel tells of a device through ioctl(2).
+pub(super) struct Device {
+    /// The kind of its frames, ARPHRD_*.
+    pub(super) kind: u16,
+    /// Its hardware address, as far as it has one of this length.
+    pub(super) hardware: [u8; 6],
+    /// The longest packet it takes, in bytes.
+    pub(super) mtu: u32,
+    /// IFF_* flags.
+    pub(super) flags: i32,
+}
+
+/// Asks about the interface called `name`.
+pub(super) fn device(name: &str) -> io::Result<Device> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    let hardware = ask(&socket, name, libc::SIOCGIFHWADDR)?;
+    let mtu = ask(&socket, name, libc::SIOCGIFMTU)?;
+    let flags = ask(&socket, name, libc::SIOCGIFFLAGS)?;
+    // SAFETY: each call succeeded, so each union holds what it was asked for.
+    let (hardware, mtu, flags) =
+        unsafe { (hardware.ifr_ifru.ifru_hwaddr, mtu.ifr_ifru.ifru_mtu, flags.ifr_ifru.ifru_flags) };
+    let [a, b, c, d, e, f, ..] = hardware.sa_data.map(|byte| byte as u8);
+    Ok(Device {
+        kind: hardware.sa_family,
+        hardware: [a, b, c, d, e, f],
+        mtu: mtu as u32,
+        flags: i32::from(flags),
+    })
+}
+
+fn ask(socket: &Socket, name: &str, question: libc::Ioctl) -> io::Result<libc::ifreq> {
     // SAFETY: all-zero is a valid ifreq: an empty name and a union of integers.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     let room = request.ifr_name.len() - 1;
     for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
         *slot = byte as libc::c_char;
     }
-    // SAFETY: the request is a live ifreq with a terminated name, which this call fills in.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so the union holds the MTU.
-    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+    // SAFETY: the request is a live ifreq with a terminated name, and these questions fill in its union only.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), question, &raw mut request) };
+    if result == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }
 }
