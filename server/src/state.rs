@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::{auth::Passwords, clock::Clock, config::Config, live::Live};
@@ -20,11 +21,15 @@ pub struct AppState {
     pub live: Live,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
+    /// When this server started: leases that ran out before cannot be held against agents.
+    pub started_at: DateTime<Utc>,
 }
 
 impl AppState {
     /// Puts the parts together.
     pub fn new(pool: PgPool, clock: Clock, config: Config) -> Self {
-        Self { pool, clock, config: Arc::new(config), live: Live::new(), passwords: Passwords::new() }
+        let started_at = clock.now();
+        let (live, passwords) = (Live::new(), Passwords::new());
+        Self { pool, clock, config: Arc::new(config), live, passwords, started_at }
     }
 }

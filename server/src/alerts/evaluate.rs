@@ -79,15 +79,10 @@ pub struct NewAlert {
     pub global_open_port_id: Option<i64>,
 }
 
-/// The alerts that a completed scan gives rise to, those of global scope first. `open` holds the unacknowledged alerts of
-/// the network and the global ones.
-pub fn evaluate(
-    findings: &Findings,
-    policy: &Policy,
-    config: &AlertConfig,
-    open: &BTreeSet<AlertKey>,
-) -> Vec<NewAlert> {
-    let mut raised = Raised { open, keys: BTreeSet::new(), alerts: Vec::new() };
+/// The alerts that a completed scan gives rise to, each key once, those of global scope first. That an alert with the
+/// same key is still open is for the store to see: it is counted again, not raised again.
+pub fn evaluate(findings: &Findings, policy: &Policy, config: &AlertConfig) -> Vec<NewAlert> {
+    let mut raised = Raised::default();
     for port in &findings.ports {
         global_port_alert(port, policy, &mut raised);
     }
@@ -101,21 +96,21 @@ pub fn evaluate(
 }
 
 /// Alerts so far, each key once.
-struct Raised<'a> {
-    open: &'a BTreeSet<AlertKey>,
+#[derive(Default)]
+struct Raised {
     keys: BTreeSet<AlertKey>,
     alerts: Vec<NewAlert>,
 }
 
-impl Raised<'_> {
+impl Raised {
     fn add(&mut self, key: AlertKey, message: String, global_open_port_id: Option<i64>) {
-        if !self.open.contains(&key) && self.keys.insert(key) {
+        if self.keys.insert(key) {
             self.alerts.push(NewAlert { key, message, global_open_port_id });
         }
     }
 }
 
-fn global_port_alert(found: &PortFinding, policy: &Policy, raised: &mut Raised<'_>) {
+fn global_port_alert(found: &PortFinding, policy: &Policy, raised: &mut Raised) {
     let Some(id) = found.new_global_port_id else { return };
     if policy.standing(found.address, found.port, found.transport).globally_allowed {
         return;
@@ -125,7 +120,7 @@ fn global_port_alert(found: &PortFinding, policy: &Policy, raised: &mut Raised<'
     raised.add(found.key(Scope::Global, AlertKind::NewPort), message, Some(id));
 }
 
-fn network_port_alerts(found: &PortFinding, policy: &Policy, config: &AlertConfig, raised: &mut Raised<'_>) {
+fn network_port_alerts(found: &PortFinding, policy: &Policy, config: &AlertConfig, raised: &mut Raised) {
     let standing = policy.standing(found.address, found.port, found.transport);
     if standing.globally_allowed {
         return;
@@ -145,7 +140,7 @@ fn network_port_alerts(found: &PortFinding, policy: &Policy, config: &AlertConfi
 }
 
 /// Port rules have no say here: an expected SSH server should be a sound one, too.
-fn ssh_alerts(server: &SshFinding, config: &AlertConfig, raised: &mut Raised<'_>) {
+fn ssh_alerts(server: &SshFinding, config: &AlertConfig, raised: &mut Raised) {
     let place = place(server.address, server.port, Transport::Tcp);
     let now = &server.now;
     let checks = [
@@ -231,18 +226,10 @@ mod tests {
         global: &'static [&'static str],
         network: &'static [&'static str],
         config: Option<Value>,
-        open: Vec<AlertKey>,
     }
 
     fn case(ports: Vec<PortFinding>) -> Case {
-        Case {
-            ports,
-            ssh: Vec::new(),
-            global: &[],
-            network: &[],
-            config: Some(all_kinds()),
-            open: Vec::new(),
-        }
+        Case { ports, ssh: Vec::new(), global: &[], network: &[], config: Some(all_kinds()) }
     }
 
     fn messages(case: Case) -> Vec<String> {
@@ -252,7 +239,7 @@ mod tests {
         };
         let config = AlertConfig::resolve(case.config.as_ref(), None);
         let findings = Findings { ports: case.ports, ssh: case.ssh };
-        let alerts = evaluate(&findings, &policy, &config, &case.open.into_iter().collect());
+        let alerts = evaluate(&findings, &policy, &config);
         alerts.into_iter().map(|alert| alert.message).collect()
     }
 
@@ -329,14 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn an_open_alert_is_not_raised_again_and_transports_are_kept_apart() {
-        let tcp = PortFinding { new_in_network: true, new_global_port_id: Some(1), ..port(53) };
-        let udp = PortFinding { transport: Transport::Udp, new_global_port_id: Some(2), ..tcp };
-        let open =
-            vec![tcp.key(Scope::Global, AlertKind::NewPort), tcp.key(Scope::Network, AlertKind::NewPort)];
+    fn transports_are_kept_apart() {
+        let tcp = PortFinding { new_in_network: true, ..port(53) };
+        let udp = PortFinding { transport: Transport::Udp, ..tcp };
         assert_eq!(
-            messages(Case { open, ..case(vec![tcp, udp]) }),
-            ["New open port detected globally: 192.0.2.7:53/udp", "New open port detected: 192.0.2.7:53/udp"]
+            messages(case(vec![tcp, udp])),
+            ["New open port detected: 192.0.2.7:53", "New open port detected: 192.0.2.7:53/udp"]
         );
     }
 
@@ -347,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_alerts_ignore_port_rules_and_are_not_stacked() {
+    fn ssh_alerts_ignore_port_rules() {
         let server = SshFinding {
             address: HOST.parse().expect("address"),
             port: 22,
@@ -356,15 +341,6 @@ mod tests {
         };
         let found = || Case { ssh: vec![server.clone()], global: &["allow *"], ..case(Vec::new()) };
         assert_eq!(messages(found()).len(), 2, "insecure authentication, and a regression");
-        let key = |kind| AlertKey {
-            scope: Scope::Network,
-            kind,
-            address: server.address,
-            port: 22,
-            transport: Transport::Tcp,
-        };
-        let open = vec![key(AlertKind::SshInsecureAuth), key(AlertKind::SshConfigRegression)];
-        assert!(messages(Case { open, ..found() }).is_empty());
         assert!(messages(Case { config: Some(json!({"new_port": true})), ..found() }).is_empty());
     }
 

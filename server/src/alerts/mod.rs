@@ -23,9 +23,11 @@ use serde::{Deserialize, Serialize};
 
 pub mod config;
 mod evaluate;
+mod raise;
 pub mod ssh;
 
 pub use evaluate::{AlertKey, Findings, NewAlert, PortFinding, Scope, SshFinding, evaluate};
+pub use raise::{Uncovered, raise_coverage, raise_for_scan, raise_scan_failed, resolve_agent};
 
 /// What an alert is about.
 #[derive(

@@ -16,6 +16,7 @@
 //! [`OnConstraint`] a broken rule into what the user did wrong. What a limited user may not see is 404.
 //! Mutations of rights, agents, networks and rules write an [`audit::Entry`](crate::audit::Entry) in their transaction.
 
+pub mod agent_protocol;
 mod extract;
 mod problem;
 mod router;
@@ -47,7 +48,7 @@ const AGENT_BODY_LIMIT: usize = 256 << 20;
 
 /// Every route of the server.
 pub fn routes() -> ApiRouter {
-    ApiRouter::new().merge(users::routes())
+    ApiRouter::new().merge(agent_protocol::routes()).merge(users::routes())
 }
 
 /// The whole application: routes, guards, limits and what every answer has in common.

@@ -16,10 +16,15 @@
 //!    `.on_constraint("networks_name_key", || Problem::bad_request("…"))` ([`crate::api::OnConstraint`]).
 //! 6. Tests stand below, against the real PostgreSQL: `let app = TestApp::new().await;` and `app.pool()`.
 
+pub mod agents;
 pub mod agents_auth;
+pub mod alert_evaluation;
 pub mod api_keys;
 pub mod audit;
+pub mod ingest;
+pub mod jobs;
 pub mod observations;
+pub mod scan_lifecycle;
 pub mod sessions;
 pub mod throttle;
 pub mod users;

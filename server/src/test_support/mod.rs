@@ -14,6 +14,7 @@
 
 mod client;
 mod cluster;
+pub(crate) mod scans;
 
 use std::sync::{
     Arc, Mutex,

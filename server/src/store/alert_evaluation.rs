@@ -1,0 +1,305 @@
+//! What alert rules look at, and the alerts they raise.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use portreeve_model::Transport;
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use super::scan_lifecycle::RunningScan;
+use crate::{
+    alerts::{AlertKind, PortFinding, SshFinding, ssh::SshFacts},
+    input::RulePorts,
+    live::AlertEvent,
+    policy::{Policy, Rule, RuleAction, severity::Severity},
+};
+
+#[derive(sqlx::FromRow)]
+struct RuleRow {
+    is_global: bool,
+    address: Option<IpAddr>,
+    port_first: i32,
+    port_last: i32,
+    transport: Option<String>,
+    rule_type: String,
+}
+
+/// The rules that count for a network.
+pub async fn policy(db: impl PgExecutor<'_>, network_id: i64) -> sqlx::Result<Policy> {
+    let rows: Vec<RuleRow> = sqlx::query_as(
+        "-- rules_of_network
+        select true as is_global, address::inet as address, port_first::integer as port_first,
+               port_last::integer as port_last, transport::text as transport, rule_type
+        from global_port_rules
+        union all
+        select false, address::inet, port_first::integer, port_last::integer, transport::text, rule_type
+        from port_rules where network_id = $1",
+    )
+    .bind(network_id)
+    .fetch_all(db)
+    .await?;
+    let (global, network): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.is_global);
+    let rules = |rows: Vec<RuleRow>| rows.into_iter().filter_map(RuleRow::rule).collect();
+    Ok(Policy { global: rules(global), network: rules(network) })
+}
+
+impl RuleRow {
+    fn rule(self) -> Option<Rule> {
+        let port = |number| u16::try_from(number).ok();
+        Some(Rule {
+            address: self.address,
+            ports: RulePorts { low: port(self.port_first)?, high: port(self.port_last)? },
+            transport: self.transport.and_then(|name| name.parse().ok()),
+            action: if self.rule_type == "block" { RuleAction::Block } else { RuleAction::Allow },
+        })
+    }
+}
+
+/// The installation's SSH alert settings.
+pub async fn ssh_defaults(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Value>> {
+    sqlx::query_scalar(
+        "-- ssh_alert_defaults
+        select value from settings where key = 'ssh_alert_defaults'",
+    )
+    .fetch_optional(db)
+    .await
+}
+
+#[derive(sqlx::FromRow)]
+struct PortFindingRow {
+    address: IpAddr,
+    port: i32,
+    transport: String,
+    new_in_network: bool,
+    new_global_port_id: Option<i64>,
+}
+
+/// The open ports of a run. New is what no completed scan has reported before: findings of scans that
+/// failed do not count as reported, those of scans that were deleted do.
+pub async fn port_findings(db: impl PgExecutor<'_>, scan: &RunningScan) -> sqlx::Result<Vec<PortFinding>> {
+    let rows: Vec<PortFindingRow> = sqlx::query_as(
+        "-- port_findings
+        select r.address::inet as address, r.port::integer as port, r.transport::text as transport,
+               p.first_scan_id is not distinct from $1 as new_in_network,
+               case when p.first_scan_id = $1
+                   and not exists (
+                       select from ports o left join scans f on f.id = o.first_scan_id
+                       where o.global_port_id = p.global_port_id and o.first_scan_id is distinct from $1
+                           and (f.id is null or f.status = 'completed'))
+                   -- Seen before by a network that is gone.
+                   and g.first_seen_at >= (select min(o.first_seen_at) from ports o where o.global_port_id = g.id)
+                   then g.id end as new_global_port_id
+        from scan_ports r
+        join ports p on p.network_id = $2 and p.address = r.address and p.port = r.port and p.transport = r.transport
+            and p.closed_at is null
+        join global_ports g on g.id = p.global_port_id
+        where r.scan_id = $1
+        order by r.address, r.port, r.transport",
+    )
+    .bind(scan.id)
+    .bind(scan.network_id)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().filter_map(PortFindingRow::finding).collect())
+}
+
+impl PortFindingRow {
+    fn finding(self) -> Option<PortFinding> {
+        Some(PortFinding {
+            address: self.address,
+            port: u16::try_from(self.port).ok()?,
+            transport: self.transport.parse().ok()?,
+            new_in_network: self.new_in_network,
+            new_global_port_id: self.new_global_port_id,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SshFindingRow {
+    address: IpAddr,
+    port: i32,
+    version: Option<String>,
+    password: bool,
+    interactive: bool,
+    weak_ciphers: Vec<String>,
+    weak_kex: Vec<String>,
+    known_before: bool,
+    old_password: Option<bool>,
+    old_interactive: Option<bool>,
+    old_weak_ciphers: Option<Vec<String>>,
+    old_weak_kex: Option<Vec<String>>,
+}
+
+/// The SSH servers of a run, each with what the last completed scan that spoke to it was told.
+pub async fn ssh_findings(db: impl PgExecutor<'_>, scan: &RunningScan) -> sqlx::Result<Vec<SshFinding>> {
+    let rows: Vec<SshFindingRow> = sqlx::query_as(
+        "-- ssh_findings
+        with named as (
+            select a.id, a.scan_id, a.network_id, a.address::inet as address, a.port::integer as port,
+                   a.ssh_version as version, a.password_enabled as password, a.keyboard_interactive_enabled as interactive,
+                   array(select c->>'name' from jsonb_array_elements(coalesce(a.supported_ciphers, '[]')) c
+                         where c->'is_weak' = 'true') as weak_ciphers,
+                   array(select k->>'name' from jsonb_array_elements(coalesce(a.kex_algorithms, '[]')) k
+                         where k->'is_weak' = 'true') as weak_kex
+            from ssh_audits a
+            where a.network_id = $2
+        )
+        select n.address, n.port, n.version, n.password, n.interactive, n.weak_ciphers, n.weak_kex,
+               o.id is not null as known_before, o.password as old_password, o.interactive as old_interactive,
+               o.weak_ciphers as old_weak_ciphers, o.weak_kex as old_weak_kex
+        from named n
+        left join lateral (
+            select e.* from named e join scans f on f.id = e.scan_id and f.status = 'completed'
+            where e.address = n.address and e.port = n.port and e.id < n.id
+            order by e.id desc limit 1
+        ) o on true
+        where n.scan_id = $1
+        order by n.address, n.port",
+    )
+    .bind(scan.id)
+    .bind(scan.network_id)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().filter_map(SshFindingRow::finding).collect())
+}
+
+impl SshFindingRow {
+    fn finding(self) -> Option<SshFinding> {
+        let before = self.known_before.then(|| SshFacts {
+            version: None,
+            password: self.old_password.unwrap_or_default(),
+            keyboard_interactive: self.old_interactive.unwrap_or_default(),
+            weak_ciphers: self.old_weak_ciphers.unwrap_or_default(),
+            weak_kex: self.old_weak_kex.unwrap_or_default(),
+        });
+        Some(SshFinding {
+            address: self.address,
+            port: u16::try_from(self.port).ok()?,
+            now: SshFacts {
+                version: self.version,
+                password: self.password,
+                keyboard_interactive: self.interactive,
+                weak_ciphers: self.weak_ciphers,
+                weak_kex: self.weak_kex,
+            },
+            before,
+        })
+    }
+}
+
+/// An alert to be written.
+#[derive(Clone, Debug)]
+pub struct AlertRow {
+    /// Its kind.
+    pub kind: AlertKind,
+    /// How serious it is.
+    pub severity: Severity,
+    /// The network it is about.
+    pub network_id: Option<i64>,
+    /// The scan that gave rise to it.
+    pub scan_id: Option<i64>,
+    /// The agent it is about.
+    pub agent_id: Option<i64>,
+    /// The port it is about.
+    pub place: Option<(IpAddr, u16, Transport)>,
+    /// The global port it is about, for alerts of global scope.
+    pub global_port_id: Option<i64>,
+    /// For people.
+    pub message: String,
+    /// What makes it the same as another.
+    pub dedup_key: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct RaisedRow {
+    id: i64,
+    kind: String,
+    severity: String,
+    network_id: Option<i64>,
+    address: Option<IpAddr>,
+    port: Option<i32>,
+    message: String,
+}
+
+/// Writes alerts and returns those that are new. One that is open already is counted instead.
+pub async fn raise(
+    db: &mut PgConnection,
+    alerts: &[AlertRow],
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<AlertEvent>> {
+    if alerts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<RaisedRow> = sqlx::query_as(
+        "-- raise_alerts
+        with written as (
+            insert into alerts as a (kind, severity, network_id, scan_id, agent_id, host_id, global_port_id, address, port,
+                                     transport, message, dedup_key, last_raised_at, created_at)
+            select w.kind, w.severity, w.network_id, w.scan_id, w.agent_id, h.id, w.global_port_id, w.address, w.port,
+                   w.transport, w.message, w.dedup_key, $12, $12
+            from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::inet[], $7::integer[],
+                        $8::text[], $9::bigint[], $10::text[], $11::text[])
+                as w(kind, severity, network_id, scan_id, agent_id, address, port, transport, global_port_id, message,
+                     dedup_key)
+            left join hosts h on h.address = w.address
+            order by w.dedup_key
+            on conflict (dedup_key) where not acknowledged and resolution_status <> 'resolved' do update set
+                raised_count = a.raised_count + 1, last_raised_at = excluded.last_raised_at
+            returning id, kind, severity, network_id, address::inet as address, port::integer as port, message,
+                      xmax = 0 as is_new
+        ), noted as (
+            insert into alert_events (alert_id, at, kind) select id, $12, 'raised' from written where is_new
+        )
+        select id, kind, severity, network_id, address, port, message from written where is_new order by id",
+    )
+    .bind(alerts.iter().map(|alert| alert.kind.as_str()).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.severity.as_str()).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.network_id).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.scan_id).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.agent_id).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.place.map(|(address, ..)| address)).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.place.map(|(_, port, _)| i32::from(port))).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.place.map(|(.., transport)| transport.as_str())).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.global_port_id).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.message.as_str()).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.dedup_key.as_str()).collect::<Vec<_>>())
+    .bind(now)
+    .persistent(false)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(AlertEvent::from).collect())
+}
+
+impl From<RaisedRow> for AlertEvent {
+    fn from(row: RaisedRow) -> Self {
+        Self {
+            id: row.id,
+            alert_type: row.kind,
+            severity: row.severity,
+            network_id: row.network_id,
+            ip: row.address.map(|address| address.to_string()),
+            port: row.port.and_then(|port| u16::try_from(port).ok()),
+            message: row.message,
+        }
+    }
+}
+
+/// Resolves the open alerts with these keys: what they told of is over.
+pub async fn resolve(db: &mut PgConnection, dedup_keys: &[String], now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let result = sqlx::query(
+        "-- resolve_alerts
+        with resolved as (
+            update alerts set resolution_status = 'resolved', resolved_at = $2
+            where dedup_key = any($1) and not acknowledged and resolution_status <> 'resolved'
+            returning id
+        )
+        insert into alert_events (alert_id, at, kind) select id, $2, 'auto_resolved' from resolved",
+    )
+    .bind(dedup_keys)
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
