@@ -261,6 +261,8 @@ fn known_words(message: &str) -> (&'static str, String) {
     if message.starts_with("unknown variant") {
         let choices = message.split_once("expected ").map_or("", |(_, choices)| choices);
         let choices = choices.trim_start_matches("one of ").replace('`', "'");
+        let choices =
+            choices.rsplit_once(", ").map_or(choices.clone(), |(first, last)| format!("{first} or {last}"));
         return ("enum", format!("Input should be {choices}"));
     }
     let expected = message.split_once(", expected ").map_or("", |(_, expected)| expected);

@@ -17,9 +17,17 @@
 //! Mutations of rights, agents, networks and rules write an [`audit::Entry`](crate::audit::Entry) in their transaction.
 
 pub mod agent_protocol;
+mod alerts;
+mod common;
 mod extract;
+#[cfg(test)]
+mod fixtures;
+mod global_ports;
+mod networks;
+mod ports;
 mod problem;
 mod router;
+mod scans;
 pub mod users;
 
 use axum::{
@@ -48,7 +56,14 @@ const AGENT_BODY_LIMIT: usize = 256 << 20;
 
 /// Every route of the server.
 pub fn routes() -> ApiRouter {
-    ApiRouter::new().merge(agent_protocol::routes()).merge(users::routes())
+    ApiRouter::new()
+        .merge(agent_protocol::routes())
+        .merge(alerts::routes())
+        .merge(global_ports::routes())
+        .merge(networks::routes())
+        .merge(ports::routes())
+        .merge(scans::routes())
+        .merge(users::routes())
 }
 
 /// The whole application: routes, guards, limits and what every answer has in common.

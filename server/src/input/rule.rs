@@ -2,8 +2,6 @@
 
 use std::{fmt, net::IpAddr};
 
-use ipnet::IpNet;
-
 /// The ports a rule is about, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RulePorts {
@@ -49,14 +47,11 @@ pub fn parse_rule_ports(text: &str) -> Result<RulePorts, String> {
     Ok(RulePorts { low, high })
 }
 
-/// Reads the addresses of a rule: nothing for every address, else one address or a CIDR block.
-pub fn parse_rule_address(text: Option<&str>) -> Result<Option<IpNet>, String> {
+/// Reads the address of a rule: nothing for every address, else one address in any spelling.
+pub fn parse_rule_address(text: Option<&str>) -> Result<Option<IpAddr>, String> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let parsed = match text.parse::<IpAddr>() {
-        Ok(address) => Some(IpNet::from(address)),
-        Err(_) => text.parse::<IpNet>().ok().map(|net| net.trunc()),
-    };
-    parsed.map(Some).ok_or_else(|| format!("Invalid IP address: {text}"))
+    let address: IpAddr = text.parse().map_err(|_| format!("Invalid IP address: {text}"))?;
+    Ok(Some(address.to_canonical()))
 }
 
 /// One port or one range, with the sentences OPM's clients know.
@@ -127,9 +122,7 @@ mod tests {
         assert_eq!(parse_rule_address(None), Ok(None));
         assert_eq!(parse_rule_address(Some(" ")), Ok(None));
         let long = parse_rule_address(Some("FD99:0:0::0010")).unwrap().unwrap();
-        assert_eq!(long.to_string(), "fd99::10/128");
-        let block = parse_rule_address(Some("10.99.0.77/24")).unwrap().unwrap();
-        assert_eq!(block.to_string(), "10.99.0.0/24");
+        assert_eq!(long.to_string(), "fd99::10");
         assert_eq!(parse_rule_address(Some("1.2.3")).unwrap_err(), "Invalid IP address: 1.2.3");
     }
 }

@@ -19,17 +19,28 @@
 pub mod agents;
 pub mod agents_auth;
 pub mod alert_evaluation;
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
+pub mod global_ports;
+pub mod hosts;
 pub mod ingest;
 pub mod jobs;
+pub mod networks;
 pub mod observations;
+pub mod ports;
+pub mod rules;
 pub mod scan_lifecycle;
+pub mod scans;
 pub mod sessions;
+pub mod ssh;
 pub mod throttle;
 pub mod users;
 
 use sqlx::{PgPool, migrate::Migrator, postgres::PgQueryResult};
+
+/// The networks a caller may see, as [`crate::auth::Caller::visible_networks`] tells; `None` means all.
+pub type Scope<'a> = Option<&'a [i64]>;
 
 /// The schema, version by version.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
