@@ -223,7 +223,8 @@ fn outcome(
     }
 }
 
-fn summary(report: ScanReport) -> JobSummary {
+/// A scan's report in the words of the protocol.
+pub fn summary(report: ScanReport) -> JobSummary {
     let drops = report.drops.into_iter().map(|(cause, count)| DropCount { cause: cause.into(), count });
     JobSummary {
         backend: report.backend.into(),

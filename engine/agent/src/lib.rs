@@ -33,7 +33,7 @@ pub use agent::{AgentConfig, AgentError, run_agent};
 pub use client::{ClientError, ServerUrl, ServerUrlError, http_client};
 pub use courier::{Delivery, deliver};
 pub use host::{backends, interfaces};
-pub use job::HostLimits;
+pub use job::{HostLimits, summary};
 pub use recorder::record;
 pub use run::{Tally, run};
 pub use spool::{BatchUnreadable, JobSpool, Spool, SpoolError};

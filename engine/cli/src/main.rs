@@ -1,2 +1,67 @@
-//! Portreeve.
-fn main() {}
+//! The command `portreeve`: stand-alone scanner, identifier, and agent of a server.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod argv;
+mod checkpoint;
+mod clock;
+mod commands;
+mod exit;
+mod output;
+mod rights;
+mod settings;
+mod status;
+mod targets;
+mod top_ports;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::{Cli, Command},
+    exit::Failure,
+    settings::Settings,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(argv::translate(std::env::args_os()));
+    start_log(&cli);
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("portreeve: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<(), Failure> {
+    let mut usual: Vec<_> = Settings::of_user().into_iter().collect();
+    if matches!(cli.command, Command::Agent(_)) {
+        usual.insert(0, Settings::of_agent());
+    }
+    let settings = Settings::read(cli.config.as_deref(), &usual)?;
+    match &cli.command {
+        Command::Agent(arguments) => commands::agent::agent(arguments, &settings.agent),
+        Command::Db { action } => commands::db::db(action),
+        Command::Discover(arguments) => commands::scan::discover(arguments, &settings.scan),
+        Command::Identify(arguments) => commands::identify::identify(arguments),
+        Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan),
+        Command::Selftest(arguments) => commands::selftest::selftest(arguments),
+    }
+}
+
+/// Logs go to stderr. An agent tells what it does; the other commands only what is wrong, unless asked.
+fn start_log(cli: &Cli) {
+    let quiet = if matches!(cli.command, Command::Agent(_)) { "info" } else { "warn" };
+    let level = match cli.verbose {
+        0 => quiet,
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("PORTREEVE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}

@@ -1,0 +1,397 @@
+//! The command line.
+
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use portreeve_scan::{BackendChoice, Shard};
+use serde::{Deserialize, Serialize};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed while running
+  2    wrong usage, or a file named on the command line cannot be used
+  3    a right is missing
+  130  interrupted; what was found until then is printed
+
+Settings come from the flag, else the environment (PORTREEVE_…), else the configuration file
+(--config, ~/.config/portreeve/config.toml; for `agent` also /etc/portreeve/agent.toml), else the default.";
+
+/// Finds open ports and says what answers there.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Configuration file
+    #[arg(long, global = true, env = "PORTREEVE_CONFIG", value_name = "FILE", help_heading = "General")]
+    pub(crate) config: Option<PathBuf>,
+    /// Say more on stderr; twice for details
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "General")]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Find open ports
+    Scan(Box<ScanArgs>),
+    /// Find hosts
+    Discover(Box<DiscoverArgs>),
+    /// Say what answers at known endpoints
+    Identify(IdentifyArgs),
+    /// Work for a server
+    Agent(AgentArgs),
+    /// Tell whether this host can scan
+    Selftest(SelftestArgs),
+    /// The probe database
+    Db {
+        #[command(subcommand)]
+        action: DbAction,
+    },
+}
+
+/// Where to.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Targets")]
+pub(crate) struct TargetArgs {
+    /// Addresses, blocks (10.0.0.0/24), ranges (10.0.0.1-50) or host names
+    #[arg(value_name = "TARGETS")]
+    pub(crate) targets: Vec<String>,
+    /// Read targets from a file, `-` for standard input [also: -iL]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input_file: Vec<PathBuf>,
+    /// Never send there
+    #[arg(long, env = "PORTREEVE_EXCLUDE", value_delimiter = ',', value_name = "TARGETS")]
+    pub(crate) exclude: Vec<String>,
+    /// Never send to what the file lists
+    #[arg(long, visible_alias = "excludefile", env = "PORTREEVE_EXCLUDE_FILE", value_name = "FILE")]
+    pub(crate) exclude_file: Vec<PathBuf>,
+    /// Also scan ranges that the IANA sets aside (multicast, documentation …)
+    #[arg(long)]
+    pub(crate) allow_reserved: bool,
+    /// Scan public addresses without being asked
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+/// How.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Sending")]
+pub(crate) struct SendArgs {
+    /// Packets per second [default: 1000]
+    #[arg(long, env = "PORTREEVE_RATE", value_name = "PPS")]
+    pub(crate) rate: Option<u32>,
+    /// How often a silent target is asked again [default: 1]
+    #[arg(long, env = "PORTREEVE_RETRIES", value_name = "N")]
+    pub(crate) retries: Option<u8>,
+    /// Wait for an answer so long, as 2s or 500ms [default: 2s]
+    #[arg(long, env = "PORTREEVE_WAIT", value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) wait: Option<Duration>,
+    /// Order of the probes; the same seed gives the same order
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Do only part I of N, as 1/4
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    pub(crate) shard: Option<Part>,
+    /// Send through this interface
+    #[arg(long, short = 'e', env = "PORTREEVE_INTERFACE", value_name = "NAME")]
+    pub(crate) interface: Option<String>,
+    /// First source port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) source_port: Option<u16>,
+    /// Which way probes leave [default: auto]
+    #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME")]
+    pub(crate) backend: Option<Backend>,
+    /// Send nothing; print what would be sent
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// What to print, and where.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// One JSON document [with a file: -oJ FILE]
+    #[arg(long, group = "format")]
+    pub(crate) json: bool,
+    /// A JSON object per line, as found [with a file: -oD FILE]
+    #[arg(long, group = "format")]
+    pub(crate) ndjson: bool,
+    /// Comma-separated values [with a file: -oC FILE]
+    #[arg(long, group = "format")]
+    pub(crate) csv: bool,
+    /// Write to a file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// No colours [also: NO_COLOR]
+    #[arg(long)]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) targets: TargetArgs,
+    /// Ports, as 22,80,8000-8100,U:53,!25; `-` for all [default: the commonest]
+    #[arg(
+        long,
+        short,
+        env = "PORTREEVE_PORTS",
+        value_name = "PORTS",
+        allow_hyphen_values = true,
+        help_heading = "Ports"
+    )]
+    pub(crate) ports: Option<String>,
+    /// The N commonest TCP ports
+    #[arg(long, value_name = "N", conflicts_with = "ports", help_heading = "Ports")]
+    pub(crate) top_ports: Option<usize>,
+    /// Say what answers at open ports [also: -sV]
+    #[arg(long, help_heading = "Identification")]
+    pub(crate) identify: bool,
+    /// List the algorithms that SSH servers offer (implies --identify)
+    #[arg(long, help_heading = "Identification")]
+    pub(crate) ssh_audit: bool,
+    /// Use the probe database of this folder instead of the built-in one
+    #[arg(long, value_name = "DIR", help_heading = "Identification")]
+    pub(crate) database: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) send: SendArgs,
+    /// Look for hosts first and scan only those that answer
+    #[arg(long, help_heading = "Sending")]
+    pub(crate) ping: bool,
+    /// Go on where an interrupted scan stopped
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "input_file", "ports", "top_ports", "seed", "shard"], help_heading = "Sending")]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Only open ports (the default)
+    #[arg(long, conflicts_with = "all", help_heading = "Output")]
+    pub(crate) open: bool,
+    /// Closed and filtered ports too
+    #[arg(long, help_heading = "Output")]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DiscoverArgs {
+    #[command(flatten)]
+    pub(crate) targets: TargetArgs,
+    #[command(flatten)]
+    pub(crate) send: SendArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct IdentifyArgs {
+    /// As 10.0.0.1:22, [fd00::1]:443, name:80 or 10.0.0.1:53/udp
+    #[arg(required = true, value_name = "ENDPOINT")]
+    pub(crate) endpoints: Vec<String>,
+    /// List the algorithms that SSH servers offer
+    #[arg(long)]
+    pub(crate) ssh_audit: bool,
+    /// Talk to ports of printers and industrial controllers too
+    #[arg(long)]
+    pub(crate) allow_print_and_ot: bool,
+    /// Use the probe database of this folder instead of the built-in one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) database: Option<PathBuf>,
+    /// Talk to public addresses without being asked
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AgentArgs {
+    /// The server's address, as https://portreeve.example.org
+    #[arg(long, env = "PORTREEVE_SERVER", value_name = "URL", help_heading = "Server")]
+    pub(crate) server: Option<String>,
+    /// One-time enrolment token; needed at the first start only
+    #[arg(
+        long,
+        env = "PORTREEVE_ENROLL",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
+    pub(crate) enroll: Option<String>,
+    /// Name to be shown [default: the host's name]
+    #[arg(long, env = "PORTREEVE_NAME", help_heading = "Server")]
+    pub(crate) name: Option<String>,
+    /// PEM file of an authority to trust beside the system's
+    #[arg(long, env = "PORTREEVE_CA_FILE", value_name = "FILE", help_heading = "Server")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Take http:// to other machines, in clear text
+    #[arg(long, env = "PORTREEVE_INSECURE_HTTP", help_heading = "Server")]
+    pub(crate) insecure_http: bool,
+    /// The agent's own folder [default: /var/lib/portreeve-agent]
+    #[arg(long, env = "PORTREEVE_STATE", value_name = "DIR", help_heading = "This host")]
+    pub(crate) state: Option<PathBuf>,
+    /// Packets per second that no server can raise
+    #[arg(long, env = "PORTREEVE_MAX_RATE", value_name = "PPS", help_heading = "This host")]
+    pub(crate) max_rate: Option<u32>,
+    /// Never send there, whatever a server says
+    #[arg(
+        long,
+        env = "PORTREEVE_EXCLUDE",
+        value_delimiter = ',',
+        value_name = "TARGETS",
+        help_heading = "This host"
+    )]
+    pub(crate) exclude: Vec<String>,
+    /// Jobs at the same time [default: 2]
+    #[arg(long, env = "PORTREEVE_SLOTS", value_name = "N", help_heading = "This host")]
+    pub(crate) slots: Option<u32>,
+    /// Mebibytes of results kept for a server that is away [default: 512]
+    #[arg(long, env = "PORTREEVE_SPOOL_MIB", value_name = "MIB", help_heading = "This host")]
+    pub(crate) spool_mib: Option<u32>,
+    /// Which way probes leave [default: auto]
+    #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME", help_heading = "This host")]
+    pub(crate) backend: Option<Backend>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SelftestArgs {
+    /// One JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DbAction {
+    /// Check every entry against its examples
+    Test {
+        /// Folder of TOML files [default: the built-in database]
+        folder: Option<PathBuf>,
+    },
+    /// Put files into their one form
+    Fmt {
+        /// TOML files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Change nothing; fail if a file is not in its form
+        #[arg(long)]
+        check: bool,
+    },
+    /// Count what it knows
+    Stats {
+        /// Folder of TOML files [default: the built-in database]
+        folder: Option<PathBuf>,
+    },
+}
+
+/// [`BackendChoice`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    /// The best that works here
+    Auto,
+    /// A packet ring shared with the kernel
+    Ring,
+    /// Many packets per system call
+    Batch,
+    /// Ordinary sockets: needs no rights, slow
+    Connect,
+}
+
+impl From<Backend> for BackendChoice {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Batch => Self::Batch,
+            Backend::Connect => Self::Connect,
+            Backend::Ring => Self::Ring,
+        }
+    }
+}
+
+/// Reads `2s`, `500ms`, or seconds without a unit.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, scale) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1e-3),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => (text, 1.0),
+    };
+    let seconds = number.trim().parse::<f64>().map_err(|_| "write it as 2s or 500ms".to_owned())? * scale;
+    if (0.0..=3_600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("it must be between 0 s and 3600 s".to_owned())
+    }
+}
+
+/// A part of a scan, counted from 0, as it is kept in a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) index: u32,
+    pub(crate) count: u32,
+}
+
+impl Part {
+    pub(crate) const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// The engine's word for it; `None` if there is no such part.
+    pub(crate) fn shard(self) -> Option<Shard> {
+        Shard::new(self.index, self.count)
+    }
+}
+
+/// Reads `1/4`: the first of four parts.
+fn parse_shard(text: &str) -> Result<Part, String> {
+    let advice = || "write it as 1/4: a part from 1 to N, and N".to_owned();
+    let (part, count) = text.split_once('/').ok_or_else(advice)?;
+    let part = u32::from_str(part).map_err(|_| advice())?;
+    let count = u32::from_str(count).map_err(|_| advice())?;
+    let part = part.checked_sub(1).map(|index| Part { index, count });
+    part.filter(|part| part.shard().is_some()).ok_or_else(advice)
+}
+
+/// Whether an address belongs to nobody's public network: loopback, private, shared, link-local.
+pub(crate) fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_and_shards_are_read_or_refused() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "s", "-1", "1h", "NaN", "inf", "1e9"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_shard("1/1"), Ok(Part::WHOLE));
+        assert_eq!(parse_shard("4/4"), Ok(Part { index: 3, count: 4 }));
+        for text in ["", "0/4", "5/4", "1", "1/0", "a/b"] {
+            assert!(parse_shard(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_are_told_from_local_ones() {
+        for text in ["127.0.0.1", "10.1.2.3", "100.64.0.1", "169.254.0.1", "::1", "fd00::1", "fe80::1"] {
+            assert!(is_local(text.parse().expect("address")), "{text}");
+        }
+        for text in ["8.8.8.8", "100.128.0.1", "192.0.2.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+            assert!(!is_local(text.parse().expect("address")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `agent`: work for a server.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use portreeve_agent::{AgentConfig, HostLimits, ServerUrl, run_agent};
+use portreeve_model::SafeText;
+use portreeve_probes::Database;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{runtime, scan_clock};
+use crate::{
+    args::{AgentArgs, Backend},
+    exit::{Exit, Failure},
+    settings::AgentSettings,
+};
+
+const STATE: &str = "/var/lib/portreeve-agent";
+const SLOTS: u32 = 2;
+const SPOOL_MIB: u32 = 512;
+
+/// `portreeve agent`.
+pub(crate) fn agent(arguments: &AgentArgs, settings: &AgentSettings) -> Result<(), Failure> {
+    let config = config(arguments, settings)?;
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        tokio::spawn(cancel_on_signal(stop.clone()));
+        Ok(run_agent(config, Arc::clone(Database::builtin()), scan_clock(), stop).await?)
+    })
+}
+
+/// Flag or environment, else file, else default.
+fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig, Failure> {
+    let server = arguments.server.as_ref().or(settings.server.as_ref()).ok_or_else(|| {
+        Failure::usage(
+            "which server? name it with --server URL, or `server` under [agent] in the configuration file",
+        )
+    })?;
+    let insecure_http = arguments.insecure_http || settings.insecure_http;
+    let server =
+        ServerUrl::parse(server, insecure_http).map_err(|error| Failure::usage(error.to_string()))?;
+    let exclude = arguments.exclude.iter().chain(&settings.exclude).cloned().collect();
+    let slots = arguments.slots.or(settings.slots).unwrap_or(SLOTS);
+    if !(1..=64).contains(&slots) {
+        return Err(Failure::usage(format!("{slots} jobs at the same time: use 1 to 64")));
+    }
+    let max_rate_pps = arguments.max_rate.or(settings.max_rate);
+    if max_rate_pps == Some(0) {
+        return Err(Failure::usage(
+            "a ceiling of 0 packets per second lets nothing be scanned; use at least 1",
+        ));
+    }
+    Ok(AgentConfig {
+        server,
+        authority: arguments.ca_file.clone().or_else(|| settings.ca_file.clone()),
+        state: arguments
+            .state
+            .clone()
+            .or_else(|| settings.state.clone())
+            .unwrap_or_else(|| PathBuf::from(STATE)),
+        name: arguments.name.clone().or_else(|| settings.name.clone()).unwrap_or_else(host_name),
+        token: arguments.enroll.clone().or_else(|| settings.enroll.clone()),
+        slots,
+        limits: HostLimits { max_rate_pps, exclude },
+        spool_bytes: u64::from(arguments.spool_mib.or(settings.spool_mib).unwrap_or(SPOOL_MIB)) << 20,
+        backend: arguments.backend.or(settings.backend).unwrap_or(Backend::Auto).into(),
+    })
+}
+
+fn host_name() -> String {
+    let name = fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = SafeText::sanitize_to(&name, 100).into_string();
+    if name.is_empty() { "agent".to_owned() } else { name }
+}
+
+async fn cancel_on_signal(stop: CancellationToken) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+    let mut wait = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    wait().await;
+    tracing::info!("stopping: running jobs are cancelled and handed in");
+    stop.cancel();
+    wait().await;
+    std::process::exit(Exit::Interrupted as i32);
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn read(line: &str, settings: &AgentSettings) -> Result<AgentConfig, Failure> {
+        let cli = Cli::try_parse_from(line.split(' ')).expect("a valid command line");
+        let Command::Agent(arguments) = cli.command else { panic!("not the agent") };
+        config(&arguments, settings)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_exclusions_add_up() {
+        let settings = AgentSettings {
+            server: Some("https://from-file.example.org".to_owned()),
+            max_rate: Some(5),
+            exclude: vec!["10.0.0.1".to_owned()],
+            ..AgentSettings::default()
+        };
+        let config =
+            read("portreeve agent --max-rate 9 --exclude 10.0.0.2,10.0.0.3", &settings).expect("valid");
+        assert_eq!(config.server.to_string(), "https://from-file.example.org");
+        assert_eq!(config.limits.max_rate_pps, Some(9));
+        assert_eq!(config.limits.exclude, ["10.0.0.2", "10.0.0.3", "10.0.0.1"]);
+        assert_eq!((config.slots, config.spool_bytes), (2, 512 << 20));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let none = AgentSettings::default();
+        for (line, names) in [
+            ("portreeve agent", "--server"),
+            ("portreeve agent --server http://10.0.0.1", "--insecure-http"),
+            ("portreeve agent --server https://x --slots 0", "0 jobs"),
+            ("portreeve agent --server https://x --max-rate 0", "ceiling of 0"),
+        ] {
+            let failure = read(line, &none).expect_err(line);
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.contains(names), "{failure}");
+        }
+    }
+}

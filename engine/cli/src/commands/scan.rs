@@ -1,0 +1,337 @@
+//! `scan` and `discover`: plan, ask, open sockets, give rights up, run, print.
+
+use std::{sync::Arc, time::Duration};
+
+use portreeve_agent::{Tally, run, summary};
+use portreeve_model::protocol::{JobSummary, Record};
+use portreeve_probes::Identifier;
+use portreeve_scan::{
+    Control, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanReport, TargetSet, UdpPayloads,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::interval,
+};
+
+use super::{database, identify_config, runtime, scan_clock};
+use crate::{
+    args::{Backend, DiscoverArgs, Part, ScanArgs, SendArgs, parse_duration},
+    checkpoint::{Checkpoint, port_list},
+    exit::{Exit, Failure, missing_rights},
+    output::{Findings, Output},
+    rights,
+    settings::ScanSettings,
+    status::Status,
+    targets::{confirm, target_set},
+    top_ports,
+};
+
+/// `portreeve scan`.
+pub(crate) fn scan(arguments: &ScanArgs, settings: &ScanSettings) -> Result<(), Failure> {
+    let plan = Plan::of_scan(arguments, settings)?;
+    let mut output = Output::open(&arguments.output)?;
+    if arguments.send.offline {
+        return output.text(&plan.describe());
+    }
+    let identify = arguments.identify || arguments.ssh_audit;
+    let database = database(arguments.database.as_deref())?;
+    let identifier = Arc::new(Identifier::new(database, identify_config(arguments.ssh_audit)));
+    let finished = plan.carry_out(identifier, identify, arguments.targets.yes, &mut output)?;
+    output.ports(&finished.findings, &finished.summary)?;
+    finished.conclude()
+}
+
+/// `portreeve discover`.
+pub(crate) fn discover(arguments: &DiscoverArgs, settings: &ScanSettings) -> Result<(), Failure> {
+    let targets = target_set(&arguments.targets, &settings.exclude)?;
+    let plan = Plan::new(targets, PortSet::empty(), &arguments.send, settings)?;
+    let mut output = Output::open(&arguments.output)?;
+    if arguments.send.offline {
+        return output.text(&plan.describe());
+    }
+    let identifier = Arc::new(Identifier::new(database(None)?, identify_config(false)));
+    let finished = plan.carry_out(identifier, false, arguments.targets.yes, &mut output)?;
+    output.hosts(&finished.findings, &finished.summary)?;
+    finished.conclude()
+}
+
+/// Everything that is decided before a socket is opened.
+struct Plan {
+    config: ScanConfig,
+    shard: Part,
+}
+
+impl Plan {
+    fn of_scan(arguments: &ScanArgs, settings: &ScanSettings) -> Result<Self, Failure> {
+        let mut plan = match &arguments.resume {
+            Some(path) => Self::resumed(&Checkpoint::read(path)?, &arguments.send, settings)?,
+            None => {
+                let targets = target_set(&arguments.targets, &settings.exclude)?;
+                let ports = ports(arguments, settings)?;
+                let mut plan = Self::new(targets, ports, &arguments.send, settings)?;
+                plan.config.ping = arguments.ping;
+                plan
+            }
+        };
+        plan.config.report_closed = arguments.all;
+        plan.config.report_filtered = arguments.all;
+        Ok(plan)
+    }
+
+    fn new(
+        targets: TargetSet,
+        ports: PortSet,
+        send: &SendArgs,
+        settings: &ScanSettings,
+    ) -> Result<Self, Failure> {
+        let mut config = ScanConfig::new(targets, ports);
+        if let Some(rate) = send.rate.or(settings.rate) {
+            config.rate = PacketsPerSecond(rate);
+        }
+        config.retries = send.retries.or(settings.retries).unwrap_or(config.retries);
+        config.wait = wait(send, settings)?.unwrap_or(config.wait);
+        config.seed = send.seed.unwrap_or_else(rand::random);
+        config.interface = send.interface.clone().or_else(|| settings.interface.clone());
+        config.source_port = send.source_port;
+        config.backend = send.backend.or(settings.backend).unwrap_or(Backend::Auto).into();
+        let shard = send.shard.unwrap_or(Part::WHOLE);
+        config.shard = shard.shard().unwrap_or_default();
+        Ok(Self { config, shard })
+    }
+
+    fn resumed(checkpoint: &Checkpoint, send: &SendArgs, settings: &ScanSettings) -> Result<Self, Failure> {
+        let mut plan = Self::new(checkpoint.targets()?, checkpoint.ports()?, send, settings)?;
+        plan.shard = checkpoint.shard;
+        plan.config.shard = checkpoint
+            .shard
+            .shard()
+            .ok_or_else(|| Failure::usage("the checkpoint names a part that does not exist"))?;
+        plan.config.seed = checkpoint.seed;
+        plan.config.ping = checkpoint.ping;
+        plan.config.resume_from = checkpoint.resume_from;
+        Ok(plan)
+    }
+
+    /// What would be sent.
+    fn describe(&self) -> String {
+        let config = &self.config;
+        let ports = config.ports.len().max(1) as u128;
+        let probes = config.targets.len() * ports / u128::from(self.shard.count.max(1));
+        let seconds = probes as f64 / f64::from(config.rate.0.max(1));
+        let mut text = format!("{}:\n", count(config.targets.len(), "address", "es"));
+        for (first, last) in config.targets.ranges() {
+            let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+            text.push_str(&format!("  {range}\n"));
+        }
+        if config.ports.is_empty() {
+            text.push_str("no ports: hosts only\n");
+        } else {
+            text.push_str(&format!(
+                "{}: {}\n",
+                count(config.ports.len(), "port", "s"),
+                port_list(&config.ports)
+            ));
+        }
+        text.push_str(&format!(
+            "part {} of {}, seed {}, {} packets per second, {} retries: {probes} probes in about {seconds:.0} s without \
+             retries\nnothing was sent\n",
+            self.shard.index + 1,
+            self.shard.count,
+            config.seed,
+            config.rate.0,
+            config.retries,
+        ));
+        text
+    }
+
+    fn carry_out(
+        mut self,
+        identifier: Arc<Identifier>,
+        identify: bool,
+        yes: bool,
+        output: &mut Output,
+    ) -> Result<Finished, Failure> {
+        confirm(&self.config.targets, yes)?;
+        if self.config.backend != Backend::Connect.into() && !rights::may_open_raw_sockets() {
+            return Err(missing_rights());
+        }
+        self.config.udp_payloads = UdpPayloads::new({
+            let identifier = Arc::clone(&identifier);
+            move |port| identifier.udp_payload(port)
+        });
+        let scan = Scan::prepare(self.config.clone(), scan_clock())?;
+        // Before the runtime's threads are started: they inherit it.
+        rights::drop_all()?;
+        let (backend, why) = scan.backend();
+        tracing::info!(backend, why, seed = self.config.seed, "scanning");
+        let wait = self.config.wait;
+        let watched = watch(scan, identify.then_some(identifier), wait, output);
+        let watched = runtime()?.block_on(watched)?;
+        Ok(Finished {
+            plan: self,
+            summary: summary(watched.report.clone()),
+            findings: watched.findings,
+            report: watched.report,
+        })
+    }
+}
+
+fn ports(arguments: &ScanArgs, settings: &ScanSettings) -> Result<PortSet, Failure> {
+    let known = top_ports::RANKED.len();
+    let text = match (&arguments.ports, arguments.top_ports) {
+        (Some(ports), _) => ports.clone(),
+        (None, Some(count)) if (1..=known).contains(&count) => top_ports::list(count),
+        (None, Some(count)) => {
+            return Err(Failure::usage(format!(
+                "--top-ports {count}: the ranking has {known} ports; use 1 to {known}"
+            )));
+        }
+        (None, None) => settings.ports.clone().unwrap_or_else(|| top_ports::list(top_ports::DEFAULT)),
+    };
+    let ports: PortSet = text.parse()?;
+    if ports.is_empty() {
+        return Err(Failure::usage(format!(
+            "the port list {text:?} holds no port; `portreeve discover` looks for hosts only"
+        )));
+    }
+    Ok(ports)
+}
+
+fn wait(send: &SendArgs, settings: &ScanSettings) -> Result<Option<Duration>, Failure> {
+    let from_file = || {
+        let text = settings.wait.as_deref()?;
+        Some(
+            parse_duration(text)
+                .map_err(|error| Failure::usage(format!("wait = {text:?} in the configuration: {error}"))),
+        )
+    };
+    send.wait.map(Ok).or_else(from_file).transpose()
+}
+
+struct Watched {
+    findings: Findings,
+    report: ScanReport,
+}
+
+/// Runs the scan, shows the live line, takes interrupts.
+async fn watch(
+    scan: Scan,
+    identifier: Option<Arc<Identifier>>,
+    wait: Duration,
+    output: &mut Output,
+) -> Result<Watched, Failure> {
+    let (control, tally, status) = (Control::new(), Tally::default(), Status::new());
+    let (sender, mut records) = mpsc::channel::<Record>(4_096);
+    let running = tokio::spawn(run(scan, control.clone(), identifier, tally.clone(), sender));
+    let no_signals = |error| Failure::new(Exit::Failure, format!("cannot listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut tick = interval(Duration::from_millis(200));
+    let mut findings = Findings::default();
+    loop {
+        tokio::select! {
+            record = records.recv() => {
+                let Some(record) = record else { break };
+                if let Err(failure) = output.stream(&record) {
+                    control.cancel();
+                    status.clear();
+                    return Err(failure);
+                }
+                findings.add(record);
+            }
+            _ = tick.tick() => status.show(&control.progress(), &tally, wait),
+            _ = interrupt.recv() => stop(&control),
+            _ = terminate.recv() => stop(&control),
+        }
+    }
+    status.clear();
+    let report = match running.await {
+        Ok(report) => report?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    if tally.left_out() > 0 {
+        eprintln!(
+            "{} open ports were not asked what answers there: too much is open on their hosts",
+            tally.left_out()
+        );
+    }
+    Ok(Watched { findings, report })
+}
+
+/// Asks the scan to stop; who asks twice does not want to wait.
+fn stop(control: &Control) {
+    if control.is_cancelled() {
+        std::process::exit(Exit::Interrupted as i32);
+    }
+    control.cancel();
+}
+
+struct Finished {
+    plan: Plan,
+    findings: Findings,
+    summary: JobSummary,
+    report: ScanReport,
+}
+
+impl Finished {
+    /// The last words on stderr, and the exit code.
+    fn conclude(self) -> Result<(), Failure> {
+        eprintln!("{}", self.sentence());
+        for address in self.report.suspicious_hosts.iter().take(20) {
+            eprintln!("{address}: so much is open there that it means nothing (a proxy or a trap)");
+        }
+        if self.report.completed {
+            return Ok(());
+        }
+        let config = &self.plan.config;
+        let checkpoint = Checkpoint::new(
+            &config.targets,
+            &config.ports,
+            config.ping,
+            config.seed,
+            self.plan.shard,
+            self.report.checkpoint,
+        );
+        let way_on = match checkpoint.write() {
+            Ok(path) => format!("go on with `portreeve scan --resume {}`", path.display()),
+            Err(failure) => failure.message,
+        };
+        Err(Failure::new(Exit::Interrupted, format!("interrupted; {way_on}")))
+    }
+
+    fn sentence(&self) -> String {
+        let report = &self.report;
+        let mut text = if self.plan.config.ports.is_empty() {
+            count(report.hosts, "host", "s")
+        } else {
+            format!(
+                "{} on {}",
+                count(report.open_ports, "open port", "s"),
+                count(self.findings.hosts_with_open_ports(), "host", "s")
+            )
+        };
+        text.push_str(&format!(
+            "; {} to {} in {:.1} s by {}",
+            count(report.probes_sent, "probe", "s"),
+            count(report.addresses, "address", "es"),
+            report.duration.as_secs_f64(),
+            report.backend,
+        ));
+        if let Some(missed) = report.miss_estimate {
+            text.push_str(&format!("; about {:.2} % missed", missed * 100.0));
+        }
+        if !report.drops.is_empty() {
+            let drops: Vec<_> =
+                report.drops.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+            text.push_str(&format!("; dropped frames: {}", drops.join(", ")));
+        }
+        text
+    }
+}
+
+/// A number and its noun.
+fn count(number: impl std::fmt::Display + PartialEq + From<u8>, noun: &str, plural: &str) -> String {
+    let ending = if number == 1.into() { "" } else { plural };
+    format!("{number} {noun}{ending}")
+}

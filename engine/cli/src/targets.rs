@@ -1,0 +1,164 @@
+//! Targets from the command line and from files; host names are looked up here.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Read, Write},
+    net::{IpAddr, ToSocketAddrs},
+    path::Path,
+};
+
+use portreeve_scan::{
+    TargetSet, TargetSetBuilder,
+    targets::{TargetError, parse_line},
+};
+
+use crate::{
+    args::{TargetArgs, is_local},
+    exit::Failure,
+};
+
+/// The addresses that are meant, without what is excluded.
+pub(crate) fn target_set(arguments: &TargetArgs, always_excluded: &[String]) -> Result<TargetSet, Failure> {
+    let mut builder = TargetSetBuilder::new().allow_reserved(arguments.allow_reserved);
+    for text in &arguments.targets {
+        builder = include(builder, text)?;
+    }
+    for path in &arguments.input_file {
+        for (number, line) in read(path)?.lines().enumerate() {
+            builder = include(builder, line).map_err(|failure| {
+                Failure::usage(format!("{}, line {}: {failure}", path.display(), number + 1))
+            })?;
+        }
+    }
+    for text in arguments.exclude.iter().chain(always_excluded) {
+        builder = builder.exclude(text)?;
+    }
+    for path in &arguments.exclude_file {
+        builder = builder.exclude_file(path)?;
+    }
+    Ok(builder.build()?)
+}
+
+/// Adds the targets of one line. What is no address may be a name.
+fn include(mut builder: TargetSetBuilder, line: &str) -> Result<TargetSetBuilder, Failure> {
+    let line = line.split('#').next().unwrap_or_default();
+    for word in line.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
+        builder = match parse_line(word) {
+            Err(TargetError::Malformed { .. }) if may_be_name(word) => {
+                builder.include(&resolve(word)?.to_string())?
+            }
+            _ => builder.include(word)?,
+        };
+    }
+    Ok(builder)
+}
+
+fn may_be_name(word: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    word.len() <= 253 && word.bytes().all(allowed) && word.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+/// The first address of a name.
+pub(crate) fn resolve(name: &str) -> Result<IpAddr, Failure> {
+    let unknown = |why: String| {
+        Failure::usage(format!(
+            "{name:?} is neither an address, a block nor a range, nor a name that is known: {why}"
+        ))
+    };
+    let mut addresses = (name, 0).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    addresses.next().map(|address| address.ip()).ok_or_else(|| unknown("it has no address".to_owned()))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        fs::read_to_string(path).map(|content| text = content)
+    };
+    read.map_err(|error| Failure::usage(format!("cannot read targets from {}: {error}", path.display())))?;
+    Ok(text)
+}
+
+/// Scanning the networks of others can be an offence: asks, unless every address is a local one.
+pub(crate) fn confirm(targets: &TargetSet, yes: bool) -> Result<(), Failure> {
+    let public = targets
+        .ranges()
+        .find(|(first, last)| !(is_local(*first) && is_local(*last) && same_block(*first, *last)));
+    let Some((first, last)) = public else { return Ok(()) };
+    if yes {
+        return Ok(());
+    }
+    let shown = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!(
+            "the targets hold public addresses ({shown}); add --yes if you may scan them"
+        )));
+    }
+    eprintln!(
+        "The targets hold public addresses ({shown}). Scanning networks without permission can be an offence."
+    );
+    eprint!("Type yes if you may scan all {} of them: ", targets.len());
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let answered = io::stdin().read_line(&mut answer);
+    if answered.is_ok() && answer.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(Failure::usage("not confirmed; nothing was sent"))
+    }
+}
+
+/// Whether a range that begins and ends at local addresses is local throughout: the local blocks are far
+/// apart, so it is if both ends share the first octet (the first 7 bits in IPv6).
+fn same_block(first: IpAddr, last: IpAddr) -> bool {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => first.octets()[0] == last.octets()[0],
+        (IpAddr::V6(first), IpAddr::V6(last)) => first.octets()[0] & 0xfe == last.octets()[0] & 0xfe,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(targets: &[&str]) -> Result<TargetSet, Failure> {
+        let targets = targets.iter().map(|&text| text.to_owned()).collect();
+        target_set(&TargetArgs { targets, ..TargetArgs::default() }, &["10.0.0.9".to_owned()])
+    }
+
+    #[test]
+    fn names_addresses_and_blocks_are_targets_and_exclusions_win() {
+        let targets = set(&["10.0.0.8/30", "localhost, ::1  # comment"]).expect("targets");
+        assert_eq!(
+            targets.ranges().filter(|(first, _)| first.is_ipv4()).count(),
+            2 + usize::from(targets.contains([127, 0, 0, 1].into()))
+        );
+        assert!(targets.contains("::1".parse().expect("address")));
+        assert!(!targets.contains([10, 0, 0, 9].into()));
+    }
+
+    #[test]
+    fn what_is_no_target_is_named() {
+        for text in ["10.0.0.0/33", "10.0.0.300", "10.0.0.9-3", "no such name", "no-such-name.invalid"] {
+            let failure = set(&[text]).expect_err(text);
+            assert!(failure.message.contains(text.split(' ').next().expect("a word")), "{failure}");
+        }
+    }
+
+    #[test]
+    fn public_targets_need_a_word() {
+        for local in ["127.0.0.1", "10.0.0.0/8", "192.168.0.0/16", "fd00::/120"] {
+            assert!(confirm(&set(&[local]).expect("targets"), false).is_ok(), "{local}");
+        }
+        for public in ["8.8.8.8", "9.255.255.0-10.0.0.3", "169.254.255.0-169.255.0.9", "2a00::1"] {
+            let targets = set(&[public]).expect("targets");
+            assert!(confirm(&targets, true).is_ok(), "{public}");
+            if !io::stdin().is_terminal() {
+                let failure = confirm(&targets, false).expect_err(public);
+                assert!(failure.message.contains("--yes"), "{failure}");
+            }
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! The real binary, against listeners on loopback.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+use serde_json::{Value, json};
+
+/// Runs `portreeve` with a home of its own, away from the machine's configuration.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    command.args(arguments).env_clear().env("HOME", "/nonexistent").stdin(Stdio::null());
+    command
+}
+
+fn portreeve(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// What must be refused: the exit code, and what the sentence must hold.
+fn refused(arguments: &[&str], code: i32, holds: &[&str]) {
+    let output = portreeve(arguments);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    for part in holds {
+        assert!(error.contains(part), "{arguments:?}: {error:?} does not hold {part:?}");
+    }
+    assert!(output.stdout.is_empty(), "{arguments:?} printed {:?}", stdout(&output));
+}
+
+fn succeeded(arguments: &[&str]) -> Output {
+    let output = portreeve(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+    output
+}
+
+/// Answers every connection with the greeting of an SSH server, and a hostile one.
+fn ssh_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            thread::spawn(move || {
+                let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7\r\n");
+                let _ = BufReader::new(&stream).read_line(&mut String::new());
+            });
+        }
+    });
+    port
+}
+
+/// Accepts and says nothing.
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    (listener, port)
+}
+
+fn closed_port() -> u16 {
+    listener().1
+}
+
+fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .expect("/proc")
+        .lines()
+        .any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(1) == Some("0"))
+}
+
+const QUICK: [&str; 6] = ["--backend", "connect", "--wait", "500ms", "--rate", "5000"];
+
+fn scan<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["scan", "127.0.0.1"], &QUICK[..], more].concat()
+}
+
+#[test]
+fn the_table_tells_what_is_open_and_the_last_line_how_it_went() {
+    let (_listening, open) = listener();
+    let closed = closed_port();
+    let output = succeeded(&scan(&["-p", &format!("{open},{closed}")]));
+    let table = stdout(&output);
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines.len(), 2, "{table}");
+    assert!(lines[0].starts_with("ADDRESS"), "{table}");
+    assert!(lines[1].starts_with("127.0.0.1") && lines[1].contains(&format!("{open}/tcp")), "{table}");
+    assert!(lines[1].contains("open") && lines[1].ends_with("connect-accepted"), "{table}");
+    assert!(!table.contains('\x1b'), "no colours into a pipe");
+    assert!(
+        stderr(&output).starts_with("1 open port on 1 host; 2 probes to 1 address in"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn all_shows_closed_ports_too() {
+    let (_listening, open) = listener();
+    let closed = closed_port();
+    let output = succeeded(&scan(&["--all", "-p", &format!("{open},{closed}")]));
+    let table = stdout(&output);
+    assert!(
+        table.lines().any(|line| line.contains(&format!("{closed}/tcp")) && line.contains("closed")),
+        "{table}"
+    );
+}
+
+#[test]
+fn services_are_identified_into_one_json_document() {
+    let port = ssh_server();
+    let output = succeeded(&scan(&["-sV", "--json", "-p", &port.to_string()]));
+    let document: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(document["ports"].as_array().map(Vec::len), Some(1), "{document:#}");
+    let found = &document["ports"][0];
+    assert_eq!((&found["address"], &found["port"]), (&json!("127.0.0.1"), &json!(port)));
+    assert_eq!((&found["state"], &found["transport"]), (&json!("open"), &json!("tcp")));
+    assert_eq!((&found["service"]["name"], &found["service"]["product"]), (&json!("ssh"), &json!("OpenSSH")));
+    assert_eq!(found["service"]["version"], "9.2p1");
+    assert_eq!(document["summary"]["open_ports"], 1);
+}
+
+#[test]
+fn every_line_of_ndjson_is_a_record_and_the_last_is_the_summary() {
+    let port = ssh_server();
+    let output = succeeded(&scan(&["-sV", "--ndjson", "-p", &port.to_string()]));
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let kinds: Vec<_> = lines.iter().map(|line| line["type"].as_str().expect("a type")).collect();
+    assert!(kinds.contains(&"port") && kinds.contains(&"service"), "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&"summary"));
+}
+
+#[test]
+fn a_file_gets_the_csv_and_the_terminal_nothing() {
+    let port = ssh_server();
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("out.csv");
+    let output = succeeded(&scan(&["-sV", "-oC", path.to_str().expect("UTF-8"), "-p", &port.to_string()]));
+    assert!(output.stdout.is_empty());
+    let text = std::fs::read_to_string(&path).expect("written");
+    assert!(
+        text.contains(&format!("127.0.0.1,{port},tcp,open,connect-accepted,ssh,OpenSSH,9.2p1,")),
+        "{text}"
+    );
+}
+
+#[test]
+fn hostile_banners_reach_no_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.write_all(b"220 \x1b]0;owned\x07\x1b[2J=cmd() \xff\xfe FTP ready\r\n");
+        }
+    });
+    for format in [&["--json"][..], &["--csv"], &["--ndjson"], &[]] {
+        let output = succeeded(&scan(&[&["-sV", "-p", &port.to_string()], format].concat()));
+        assert!(
+            !output.stdout.contains(&0x1b) && !output.stdout.contains(&0x07),
+            "{format:?}: {}",
+            stdout(&output)
+        );
+    }
+    let output = succeeded(&["identify", &format!("127.0.0.1:{port}")]);
+    assert!(!output.stdout.contains(&0x1b), "{}", stdout(&output));
+}
+
+#[test]
+fn an_endpoint_is_identified_with_the_reasons() {
+    let port = ssh_server();
+    let output = succeeded(&["identify", &format!("127.0.0.1:{port}")]);
+    let text = stdout(&output);
+    assert!(text.contains("OpenSSH 9.2p1"), "{text}");
+    assert!(text.contains("product from"), "{text}");
+}
+
+#[test]
+fn the_same_seed_and_parts_make_the_whole() {
+    let listeners: Vec<_> = (0..6).map(|_| listener()).collect();
+    let mut ports: Vec<_> = listeners.iter().map(|(_, port)| *port).collect();
+    ports.sort_unstable();
+    let list = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+    let mut found = Vec::new();
+    for part in ["1/3", "2/3", "3/3"] {
+        let output = succeeded(&scan(&["--seed", "9", "--shard", part, "--json", "-p", &list]));
+        let document: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let ports = document["ports"].as_array().expect("ports");
+        found.extend(ports.iter().map(|port| port["port"].as_u64().expect("a number") as u16));
+    }
+    found.sort_unstable();
+    assert_eq!(found, ports);
+}
+
+#[test]
+fn targets_come_from_files_and_standard_input() {
+    let (_listening, port) = listener();
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("targets");
+    std::fs::write(&file, "# this machine\n127.0.0.1 127.0.0.2\n").expect("written");
+    let list =
+        ["scan", "-iL", file.to_str().expect("UTF-8"), "--exclude", "127.0.0.2", "--offline", "-p", "80"];
+    let plan = stdout(&succeeded(&list));
+    assert!(plan.starts_with("1 address:\n  127.0.0.1\n"), "{plan}");
+
+    let port = port.to_string();
+    let mut child = command(&[&["scan", "-iL", "-"], &QUICK[..], &["-p", &port]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    child.stdin.take().expect("piped").write_all(b"localhost\n").expect("written");
+    let output = child.wait_with_output().expect("ended");
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn offline_says_what_would_be_sent_and_sends_nothing() {
+    let (listening, port) = listener();
+    listening.set_nonblocking(true).expect("non-blocking");
+    let output = succeeded(&scan(&["--offline", "--seed", "5", "-p", &format!("{port},U:53")]));
+    let plan = stdout(&output);
+    assert!(plan.contains("127.0.0.1") && plan.contains("2 ports") && plan.contains("seed 5"), "{plan}");
+    assert!(plan.ends_with("nothing was sent\n"), "{plan}");
+    assert!(listening.accept().is_err(), "nobody connected");
+}
+
+#[test]
+fn bad_input_is_named_with_the_way_out() {
+    refused(&["scan", "10.99.0.0/33", "-p", "80"], 2, &["10.99.0.0/33"]);
+    refused(&["scan", "10.99.0.5-3", "-p", "80"], 2, &["10.99.0.5-3", "lower address first"]);
+    refused(&["scan", "no-such-host.invalid", "-p", "80"], 2, &["no-such-host.invalid"]);
+    refused(&["scan", "127.0.0.1", "-p", "80,99999"], 2, &["99999"]);
+    refused(&["scan", "127.0.0.1", "-p", "http-ish"], 2, &["http-ish"]);
+    refused(&["scan", "127.0.0.1", "-p", "!22"], 2, &["no port"]);
+    refused(&["scan"], 2, &["no targets"]);
+    refused(&["scan", "224.0.0.1", "-p", "80"], 2, &["reserved"]);
+    refused(&["scan", "127.0.0.1", "--rate", "0", "--backend", "connect", "-p", "80"], 2, &["rate of 0"]);
+    refused(&["scan", "127.0.0.1", "--rate", "fast"], 2, &["--rate", "fast"]);
+    refused(&["scan", "127.0.0.1", "--wait", "1h"], 2, &["2s or 500ms"]);
+    refused(&["scan", "127.0.0.1", "--shard", "5/4"], 2, &["1/4"]);
+    refused(&["scan", "127.0.0.1", "--top-ports", "70000"], 2, &["--top-ports 70000"]);
+    refused(&["scan", "-iL", "/nonexistent/targets"], 2, &["/nonexistent/targets"]);
+    refused(&["scan", "127.0.0.1", "--exclude-file", "/nonexistent/excluded"], 2, &["/nonexistent/excluded"]);
+    refused(&["scan", "127.0.0.1", "-p", "80", "-o", "/nonexistent/out"], 2, &["/nonexistent/out", "-o"]);
+    refused(&["scan", "--resume", "/nonexistent/x.resume"], 2, &["/nonexistent/x.resume"]);
+    refused(&["scan", "127.0.0.1", "--json", "--csv"], 2, &["--json", "--csv"]);
+    refused(&["scan", "127.0.0.1", "--config", "/nonexistent/c.toml"], 2, &["/nonexistent/c.toml"]);
+    refused(&["identify", "127.0.0.1"], 2, &["127.0.0.1", "10.0.0.1:22"]);
+    refused(&["agent", "--server", "http://10.99.0.1"], 2, &["clear text", "--insecure-http"]);
+    refused(&["agent"], 2, &["--server"]);
+    refused(&["db", "test", "/nonexistent/db"], 2, &["/nonexistent/db"]);
+}
+
+#[test]
+fn a_target_list_with_an_error_names_the_line() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("targets");
+    std::fs::write(&file, "127.0.0.1\n10.0.0.0/99\n").expect("written");
+    refused(&["scan", "-iL", file.to_str().expect("UTF-8"), "-p", "80"], 2, &["line 2", "10.0.0.0/99"]);
+}
+
+#[test]
+fn public_targets_are_not_scanned_unasked() {
+    refused(&["scan", "192.0.2.0/30", "--allow-reserved", "-p", "80"], 2, &["public addresses", "--yes"]);
+    refused(&["identify", "192.0.2.1:80"], 2, &["public addresses", "--yes"]);
+}
+
+#[test]
+fn the_configuration_file_gives_defaults_and_cannot_be_misspelt() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "[scan]\nports = \"7777\"\nrate = 42\nexclude = [\"127.0.0.2\"]\n")
+        .expect("written");
+    let config = file.to_str().expect("UTF-8");
+    let plan = stdout(&succeeded(&["--config", config, "scan", "127.0.0.1", "127.0.0.2", "--offline"]));
+    assert!(
+        plan.starts_with("1 address") && plan.contains("T:7777") && plan.contains("42 packets"),
+        "{plan}"
+    );
+    let flags = ["--config", config, "scan", "127.0.0.1", "--offline", "--rate", "43", "-p", "1"];
+    assert!(stdout(&succeeded(&flags)).contains("43 packets"));
+    let from_environment = command(&["--config", config, "scan", "127.0.0.1", "--offline"])
+        .env("PORTREEVE_RATE", "44")
+        .output()
+        .expect("the binary runs");
+    assert!(stdout(&from_environment).contains("44 packets"));
+    std::fs::write(&file, "[scan]\nexcludes = []\n").expect("written");
+    refused(&["--config", config, "scan", "127.0.0.1", "--offline"], 2, &["excludes", config]);
+}
+
+#[test]
+fn an_interrupted_scan_prints_what_it_found_and_can_be_resumed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (_listening, port) = listener();
+    let mut child = command(&[
+        "scan",
+        "127.0.0.1",
+        "--backend",
+        "connect",
+        "--rate",
+        "100",
+        "--wait",
+        "200ms",
+        "--ndjson",
+    ])
+    .args(["-p", &format!("{port},1-2000")])
+    .current_dir(folder.path())
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("the binary runs");
+    thread::sleep(std::time::Duration::from_secs(2));
+    interrupt(child.id());
+    let output = {
+        let mut lines = String::new();
+        for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+            lines.push_str(&line.expect("UTF-8"));
+            lines.push('\n');
+        }
+        (lines, child.wait_with_output().expect("ended"))
+    };
+    let error = stderr(&output.1);
+    assert_eq!(output.1.status.code(), Some(130), "{error}");
+    assert!(output.0.lines().last().expect("a summary").contains("\"summary\""), "{}", output.0);
+    let file = resume_file(folder.path());
+    assert!(error.contains("--resume") && error.contains(&file), "{error}");
+
+    let resumed =
+        command(&["scan", "--resume", &file, "--backend", "connect", "--rate", "5000", "--wait", "200ms"])
+            .arg("--ndjson")
+            .current_dir(folder.path())
+            .output()
+            .expect("the binary runs");
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let both = format!("{}{}", output.0, stdout(&resumed));
+    let hits = both.lines().filter(|line| line.contains(&format!("\"port\":{port},"))).count();
+    assert!(hits >= 1, "found before or after the interruption: {both}");
+}
+
+fn resume_file(folder: &Path) -> String {
+    let names = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").file_name());
+    let mut names = names.map(|name| name.into_string().expect("UTF-8"));
+    names.find(|name| name.ends_with(".resume")).expect("a checkpoint")
+}
+
+fn interrupt(process: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(process).expect("a process id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signalled");
+}
+
+#[test]
+fn the_probe_database_can_be_checked_and_counted() {
+    let output = succeeded(&["db", "test"]);
+    assert!(stdout(&output).contains("agree with their"), "{}", stdout(&output));
+    assert!(stdout(&succeeded(&["db", "stats"])).contains("entries"));
+}
+
+#[test]
+fn without_rights_the_way_out_is_told() {
+    if !is_root() {
+        refused(&["scan", "127.0.0.1", "-p", "80"], 3, &["sudo", "setcap cap_net_raw", "--backend connect"]);
+        return;
+    }
+    // As root, the rights are taken away first.
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(env!("CARGO_BIN_EXE_portreeve"))
+        .args(["scan", "127.0.0.1", "-p", "80"])
+        .env("HOME", "/nonexistent")
+        .output()
+        .expect("setpriv, of util-linux, is there");
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    for part in ["sudo", "setcap cap_net_raw", "--backend connect"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_listener_that_is_gone_is_not_found() {
+    let (listening, port) = listener();
+    drop(listening);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    let output = succeeded(&scan(&["-p", &port.to_string()]));
+    assert!(output.stdout.is_empty(), "{}", stdout(&output));
+    assert!(stderr(&output).starts_with("0 open ports"), "{}", stderr(&output));
+}
