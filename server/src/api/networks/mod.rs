@@ -3,6 +3,7 @@
 mod draft;
 pub(super) mod rules;
 mod scans;
+pub(super) mod start;
 
 use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ pub(super) fn routes() -> ApiRouter {
         .route(Access::Needs(Permission::NetworksManage), routes!(delete_network))
         .merge(rules::routes())
         .merge(scans::routes())
+        .merge(start::routes())
 }
 
 /// Which part of the list.

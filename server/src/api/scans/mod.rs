@@ -1,8 +1,10 @@
 //! `/api/scans`: runs, what each of them found, and how two of them differ.
 
+mod cancel;
 mod diff;
 mod export;
 mod logs;
+pub(super) mod start;
 
 use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,7 @@ pub(super) fn routes() -> ApiRouter {
         .route(Access::Needs(Permission::InventoryRead), routes!(list_scan_ports))
         .route(Access::Needs(Permission::InventoryRead), routes!(list_scan_ssh))
         .route(Access::Needs(Permission::ScansRun), routes!(set_scan_visibility))
+        .merge(cancel::routes())
         .merge(diff::routes())
         .merge(export::routes())
         .merge(logs::routes())
