@@ -45,7 +45,7 @@ fn rewrite(folder: &Path, fill: bool) -> Result<(), Box<dyn Error>> {
     for file in fs::read_dir(folder)? {
         let path = file?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.ends_with(".toml") {
+        if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
         let text = fs::read_to_string(&path)?;

@@ -267,14 +267,23 @@ fn check_expressions(entry: &Entry) -> Vec<String> {
             messages.push(format!("{regex:?} does not compile: {error}"));
         }
     }
-    if matches!(entry.field.as_str(), "raw" | "http.body") && !has_literal(&entry.regex) {
-        messages.push("reads a large field and has no literal of 3 bytes that must occur".to_owned());
+    let is_large = matches!(entry.field.as_str(), "raw" | "http.body");
+    if is_large && entry.on.is_empty() && !has_literal(&entry.regex) {
+        let rule =
+            "reads a large field, so name the probe in `on` or use a literal of 3 bytes that must occur";
+        messages.push(rule.to_owned());
     }
-    let anchored = entry.regex.trim_start_matches("(?i)").trim_start_matches("(?s)").starts_with('^');
-    if entry.field == "raw" && !anchored && !entry.regex.starts_with("(?m)^") {
+    if entry.field == "raw" && !is_anchored(&entry.regex) {
         messages.push("reads raw bytes and is not anchored; begin it with ^ or (?m)^".to_owned());
     }
     messages
+}
+
+/// Whether an expression begins at the start of the text, or of a line, after its flags.
+fn is_anchored(regex: &str) -> bool {
+    let rest = regex.strip_prefix("(?").and_then(|rest| rest.split_once(')'));
+    let rest = rest.filter(|(flags, _)| flags.chars().all(|c| c.is_ascii_alphabetic()));
+    rest.map_or(regex, |(_, rest)| rest).starts_with('^')
 }
 
 /// Templates may only use groups that exist, and set fields that exist.

@@ -4,10 +4,15 @@
 //! them see every reply: a service is known by what it says, never by its port. None of them panics,
 //! indexes, or allocates by a length that the reply claims.
 
+mod database;
 pub(crate) mod http;
+mod management;
+mod names;
+mod reader;
 pub(crate) mod ssh;
 pub(crate) mod ssh_audit;
 pub(crate) mod tls;
+mod windows;
 
 use crate::fields::Fields;
 
@@ -25,6 +30,10 @@ pub(crate) fn decode(probe: &str, reply: &[u8], fields: &mut Fields) {
     http::decode(reply, &mut add);
     ssh::decode(reply, &mut add);
     tls::decode(reply, &mut add);
+    database::decode(probe, reply, &mut add);
+    management::decode(probe, reply, &mut add);
+    names::decode(reply, &mut add);
+    windows::decode(reply, &mut add);
 }
 
 /// Whether a reply is known to be whole (`Some(true)`), known to be cut (`Some(false)`), or neither.
@@ -57,4 +66,37 @@ fn first_line(reply: &[u8]) -> &[u8] {
     let line = reply.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     line.get(..1024).unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Beginnings that lead decoders deep into a reply.
+    const STARTS: &[&[u8]] = &[
+        b"",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"SSH-2.0-x\r\n",
+        b"\x16\x03\x03\x00\x40\x02\x00\x00\x3c\x03\x03",
+        b"\x40\x00\x00\x00\x0a5.5.5\x00",
+        b"E\x00\x00\x00\x20S",
+        b"\x00\x00\x84\x00\x00\x01\x00\x02\x00\x00\x00\x00\x07version\x04bind\x00",
+        b"\x30\x60\x02\x01\x03\x30",
+        b"\x00\x00\x00\xca\xfeSMB",
+        b"NTLMSSP\0\x02\0\0\0",
+        b"\x04\x01\x00\x30\x00\x00\x00\x00\x00\x00",
+    ];
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_a_decoder_panic(start in 0..STARTS.len(), tail: Vec<u8>, probe in 0_usize..4) {
+            let reply = [STARTS[start], &tail].concat();
+            let mut fields = Fields::default();
+            decode(["banner", "tftp-read", "ntp-client", "mssql-prelogin"][probe], &reply, &mut fields);
+            is_complete(&reply);
+            prop_assert_eq!(fields.is_empty(), reply.is_empty());
+        }
+    }
 }

@@ -60,15 +60,15 @@ pub(super) struct Endings {
 
 /// What is known of an endpoint so far.
 pub(super) struct Conversation<'a> {
-    identifier: &'a Identifier,
+    pub identifier: &'a Identifier,
     pub endpoint: Endpoint,
-    address: SocketAddr,
-    pub hints: Hints,
+    pub address: SocketAddr,
+    hints: Hints,
     started: Instant,
-    deadline: Instant,
+    pub deadline: Instant,
     pub connections: u8,
     pub fields: Fields,
-    asked: HashSet<String>,
+    pub asked: HashSet<String>,
     listened: bool,
     open: Option<Open>,
     parked: Vec<(String, Connection)>,
@@ -212,7 +212,7 @@ impl<'a> Conversation<'a> {
         worth.then_some(Question::Favicon)
     }
 
-    fn may_connect(&self) -> bool {
+    pub fn may_connect(&self) -> bool {
         self.connections < self.identifier.config.max_connections
     }
 
@@ -393,7 +393,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Files a reply.
-    fn learn(&mut self, id: &str, reply: &Reply) {
+    pub fn learn(&mut self, id: &str, reply: &Reply) {
         match reply.end {
             End::Closed if reply.bytes.is_empty() => self.endings.closed += 1,
             End::Dripping if reply.arrivals >= 5 && reply.bytes.len() < 64 * reply.arrivals => {
@@ -448,7 +448,7 @@ impl<'a> Conversation<'a> {
         Some(path.split('#').next().unwrap_or("/").to_owned())
     }
 
-    fn understand(&mut self) {
+    pub fn understand(&mut self) {
         let hits = self.identifier.database.index().find(&self.fields);
         self.hits = hits.iter().map(|hit| hit.entry.id.clone()).collect();
         self.choice = choose(&hits).filter(|choice| choice.best.score >= assemble::LEAST_SCORE);
@@ -476,7 +476,7 @@ impl<'a> Conversation<'a> {
         if self.endpoint.port == usual { host } else { format!("{host}:{}", self.endpoint.port) }
     }
 
-    fn rtt(&self) -> Duration {
+    pub fn rtt(&self) -> Duration {
         Duration::from_micros(self.hints.rtt_us.unwrap_or(1000).min(3_000_000).into())
     }
 

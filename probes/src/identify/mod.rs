@@ -5,6 +5,7 @@ mod connection;
 mod conversation;
 mod plan;
 mod tls;
+mod udp;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -97,12 +98,12 @@ impl Identifier {
         // The semaphore is never closed; were it, going on without a permit would be right.
         let _permit = self.permits.acquire().await;
         let deadline = Instant::now() + self.config.deadline;
+        let address = SocketAddr::new(endpoint.address, endpoint.port);
+        let conversation = Conversation::new(self, endpoint, address, hints, deadline);
         let mut service = match endpoint.transport {
-            Transport::Tcp => {
-                let address = SocketAddr::new(endpoint.address, endpoint.port);
-                Conversation::new(self, endpoint, address, hints, deadline).hold().await
-            }
-            Transport::Sctp | Transport::Udp => Service {
+            Transport::Tcp => conversation.hold().await,
+            Transport::Udp => conversation.hold_udp().await,
+            Transport::Sctp => Service {
                 verdict: Verdict::NotProbed,
                 ..Service::unrecognised(endpoint, Timestamp::default())
             },

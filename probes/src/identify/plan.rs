@@ -18,8 +18,10 @@ pub(super) struct Plan {
     follow_up: Vec<ProbeRef>,
     /// Ports on which TLS is spoken from the first byte.
     tls: HashMap<u16, Arc<str>>,
-    /// Datagrams by port, and for any port.
+    /// Datagrams by port, for any port, and after a reading.
     udp: HashMap<u16, Vec<ProbeRef>>,
+    udp_general: Vec<ProbeRef>,
+    udp_follow_up: Vec<ProbeRef>,
     names: HashMap<u16, Arc<str>>,
 }
 
@@ -46,6 +48,8 @@ impl Plan {
             follow_up: Vec::new(),
             tls: HashMap::new(),
             udp: HashMap::new(),
+            udp_general: Vec::new(),
+            udp_follow_up: Vec::new(),
             names: HashMap::new(),
         };
         for probe in database.probes() {
@@ -65,7 +69,10 @@ impl Plan {
 
     fn place(&mut self, database: &Database, probe: &ProbeRef) {
         if !probe.probe.after.is_empty() {
-            self.follow_up.push(probe.clone());
+            match probe.probe.transport {
+                Carrier::Tcp => self.follow_up.push(probe.clone()),
+                Carrier::Udp => self.udp_follow_up.push(probe.clone()),
+            }
             return;
         }
         let ports = database
@@ -81,8 +88,11 @@ impl Plan {
                 map.entry(port).or_default().push(probe.clone());
             }
         }
-        if probe.probe.transport == Carrier::Tcp && probe.probe.tier <= LAST_GENERAL_TIER {
-            self.general.push(probe.clone());
+        if probe.probe.tier <= LAST_GENERAL_TIER {
+            match probe.probe.transport {
+                Carrier::Tcp => self.general.push(probe.clone()),
+                Carrier::Udp => self.udp_general.push(probe.clone()),
+            }
         }
     }
 
@@ -99,6 +109,16 @@ impl Plan {
 
     pub fn follow_ups(&self) -> &[ProbeRef] {
         &self.follow_up
+    }
+
+    /// Datagrams for this port, best first, and then those for any port.
+    pub fn datagrams(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+        let usual = self.udp.get(&port).into_iter().flatten();
+        usual.chain(&self.udp_general).filter(move |probe| probe.probe.safety <= most)
+    }
+
+    pub fn datagrams_after(&self) -> &[ProbeRef] {
+        &self.udp_follow_up
     }
 
     pub fn expects_tls(&self, port: u16) -> bool {

@@ -1,0 +1,122 @@
+//! SNMP (RFC 3412), NTP (RFC 5905), MQTT, TFTP (RFC 1350), Telnet (RFC 854) and LDAP (RFC 4511): the few
+//! bytes that tell a reply is one.
+//!
+//! Fields: `snmp.enterprise`, `snmp.version`; `ntp.version`, `ntp.stratum`, `ntp.refid`, `ntp.variables`;
+//! `mqtt.connack`; `tftp.error`; `telnet.text`, `telnet.options`; `ldap.result`.
+
+use super::{hex, reader::Reader};
+
+pub(super) fn decode(probe: &str, reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
+    let _ = snmp(reply, add);
+    let _ = ldap(reply, add);
+    if probe.starts_with("ntp") {
+        let _ = ntp(reply, add);
+    }
+    if let [0x20, 2, 0 | 1, code @ 0..=5, ..] = reply {
+        add("mqtt.connack", code.to_string().as_bytes());
+    }
+    if let ([0, 5, 0, code @ 0..=8, text @ ..], true) = (reply, probe.starts_with("tftp")) {
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        add("tftp.error", &[format!("{code} ").as_bytes(), text].concat());
+    }
+    telnet(reply, add);
+}
+
+/// The engine id of an SNMPv3 report: its first four bytes are the vendor's enterprise number (RFC 3411).
+fn snmp(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
+    let mut message = Reader(reply).ber_of(0x30)?;
+    let version = match message.ber_of(2)?.0 {
+        [0] => "1",
+        [1] => "2c",
+        [3] => "3",
+        _ => return None,
+    };
+    if version != "3" {
+        message.ber_of(4)?;
+        message.ber_of(0xa2)?;
+        add("snmp.version", version.as_bytes());
+        return Some(());
+    }
+    message.ber_of(0x30)?;
+    let mut security = message.ber_of(4)?.ber_of(0x30)?;
+    let engine = security.ber_of(4)?.0;
+    add("snmp.version", b"3");
+    let number = Reader(engine).be32()? & 0x7fff_ffff;
+    add("snmp.enterprise", number.to_string().as_bytes());
+    Some(())
+}
+
+/// The message id and kind of an LDAP response to the id that we use, 7.
+fn ldap(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
+    // A reply may be cut in its attributes, so the outer length is not insisted on.
+    let mut reader = Reader(reply);
+    let [0x30, ..] = reader.0 else { return None };
+    reader.u8()?;
+    let long = reader.u8()?;
+    if long > 0x80 {
+        reader.take(usize::from(long & 0x7f))?;
+    }
+    if reader.ber_of(2)?.0 != [7] {
+        return None;
+    }
+    let kind = match reader.u8()? {
+        0x61 => "bind",
+        0x64 => "entry",
+        0x65 => "done",
+        0x78 => "extended",
+        _ => return None,
+    };
+    add("ldap.result", kind.as_bytes());
+    Some(())
+}
+
+fn ntp(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
+    let &first = reply.first()?;
+    let (version, mode) = (first >> 3 & 7, first & 7);
+    match mode {
+        4 | 2 if reply.len() >= 48 => {
+            let stratum = *reply.get(1)?;
+            add("ntp.version", version.to_string().as_bytes());
+            add("ntp.stratum", stratum.to_string().as_bytes());
+            let id = reply.get(12..16)?;
+            let text = if stratum <= 1 { id.to_vec() } else { hex(id).into_bytes() };
+            add("ntp.refid", &text);
+        }
+        6 if reply.get(1)? & 0x80 != 0 => {
+            let length = u16::from_be_bytes([*reply.get(10)?, *reply.get(11)?]);
+            add("ntp.version", version.to_string().as_bytes());
+            add("ntp.variables", reply.get(12..)?.get(..length.into()).or(reply.get(12..))?);
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// Takes option negotiation out of what a Telnet server says.
+fn telnet(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
+    const IAC: u8 = 255;
+    if !reply.windows(2).any(|two| matches!(two, [IAC, 251..=254])) {
+        return;
+    }
+    let mut text = Vec::new();
+    let mut options = Vec::new();
+    let mut rest = reply;
+    loop {
+        rest = match rest {
+            [IAC, verb @ 251..=254, option, tail @ ..] => {
+                options.push(format!("{verb}:{option}"));
+                tail
+            }
+            [IAC, _, tail @ ..] => tail,
+            [0, tail @ ..] => tail,
+            [byte, tail @ ..] => {
+                text.push(*byte);
+                tail
+            }
+            [] => break,
+        };
+    }
+    options.truncate(32);
+    add("telnet.options", options.join(" ").as_bytes());
+    add("telnet.text", text.trim_ascii());
+}
