@@ -12,29 +12,25 @@ pub enum ScanError {
     #[error("there is no interface {0:?} here; `ip link` lists those there are")]
     NoInterface(String),
     /// The kernel knows no way to a target.
-    #[error("no route to {address}: {source}; check `ip route get {address}`")]
+    #[error("no route to {address}; check `ip route get {address}`")]
     NoRoute {
         /// An address of the block that has no route.
         address: IpAddr,
-        /// What the kernel said.
-        source: io::Error,
     },
     /// Neither a right nor a fall-back was there.
     #[error(
-        "backend {backend} needs the right to open raw sockets: run as root, or grant it once with \
-         `setcap cap_net_raw+ep <binary>`, or use the backend `connect`"
+        "opening a {direction} socket needs the right CAP_NET_RAW: run as root, or grant it once with \
+         `setcap cap_net_raw+ep` on this program, or use the backend `connect`"
     )]
     MissingRight {
-        /// The backend asked for.
-        backend: &'static str,
+        /// What it was for.
+        direction: &'static str,
     },
     /// The gateway does not answer, so nothing can be sent through it.
-    #[error("the gateway {gateway} on {interface} does not answer to its address; is the link up?")]
+    #[error("the gateway {gateway} does not say which hardware address it has; is the link up?")]
     NoGateway {
         /// The gateway's address.
         gateway: IpAddr,
-        /// The interface it should be on.
-        interface: String,
     },
     /// The system refused something it should not refuse.
     #[error("{operation}: {source}")]

@@ -20,18 +20,23 @@
 
 mod config;
 mod control;
+mod cookie;
 mod error;
+mod network;
+mod pace;
 mod permutation;
 mod ports;
+mod probe;
+mod receive;
 mod report;
+mod route;
 mod scan;
 mod space;
+mod stages;
+mod summary;
 pub mod sys;
 pub mod targets;
 mod transmit;
-
-mod pace;
-mod receive;
 
 pub use config::{BackendChoice, Clock, PacketsPerSecond, ScanConfig, Shard, UdpPayloads};
 pub use control::{Control, Phase, Progress};

@@ -50,6 +50,11 @@ impl Pace {
         grant
     }
 
+    /// Takes back what was granted and not used: it stays due.
+    pub(crate) fn give_back(&mut self, unused: u64) {
+        self.granted = self.granted.saturating_sub(unused);
+    }
+
     /// How long until the next probe is due, at most [`Self::LONGEST_WAIT`].
     pub(crate) fn wait(&self, now: Duration) -> Duration {
         let due_ns = self.start_ns.saturating_add(self.offset_ns(self.granted));

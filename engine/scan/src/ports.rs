@@ -305,9 +305,10 @@ mod tests {
             udp in prop::collection::vec(any::<u16>(), 0..50),
         ) {
             let text = |ports: &[u16], prefix: &str| -> String {
-                ports.iter().map(|port| format!("{prefix}{port},")).collect()
+                let pieces: Vec<String> = ports.iter().map(|port| format!("{prefix}{port}")).collect();
+                pieces.join(",")
             };
-            let ports = parsed(&(text(&udp, "U:") + &text(&tcp, "T:")));
+            let ports = parsed(&format!("{},{}", text(&udp, "U:"), text(&tcp, "T:")));
             let (mut tcp, mut udp) = (tcp, udp);
             tcp.sort_unstable();
             tcp.dedup();

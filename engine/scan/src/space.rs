@@ -71,10 +71,6 @@ impl ProbeSpace {
         &self.targets
     }
 
-    pub(crate) fn kinds(&self) -> &[ProbeKind] {
-        &self.kinds
-    }
-
     /// How many targets. At most 2⁴⁰ addresses × 3 · 2¹⁶ probes.
     pub(crate) fn len(&self) -> u64 {
         self.targets.count() * self.kinds.len() as u64

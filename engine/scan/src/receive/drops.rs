@@ -2,42 +2,93 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A cause. One line here is all that a new one needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropCause {
-    /// Answered before: a repeat by the network or the answer to an earlier attempt.
-    Duplicate,
-    /// A local socket failed in a way that says nothing about the target.
-    SocketError,
+use portreeve_wire::Malformed;
+
+macro_rules! drop_causes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// A cause. One line in this list is all that a new one needs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum DropCause {
+            $($(#[$doc])* $variant,)+
+            /// Not the packet that it pretends to be.
+            Malformed(Malformed),
+        }
+
+        /// The names of the causes, without the malformed ones, in the order of their counters.
+        const NAMES: &[&str] = &[$($name,)+];
+
+        impl DropCause {
+            /// The cause's counter.
+            fn counter(self) -> usize {
+                #[derive(Clone, Copy)]
+                enum Place { $($variant,)+ }
+                match self {
+                    $(Self::$variant => Place::$variant as usize,)+
+                    Self::Malformed(cause) => NAMES.len() + cause.index(),
+                }
+            }
+        }
+    };
 }
 
-impl DropCause {
-    const ALL: [Self; 2] = [Self::Duplicate, Self::SocketError];
+drop_causes! {
+    /// Answered before: a repeat by the network, or the answer to another attempt.
+    Duplicate = "duplicate",
+    /// A piece of a larger packet; no answer to a probe needs to be cut.
+    Fragment = "fragment",
+    /// Received by the kernel and lost for want of room.
+    KernelRing = "kernel-ring-full",
+    /// A probe that was not sent: its address is not a target. The last gate; anything but 0 is a fault.
+    NotAllowed = "not-allowed",
+    /// Right in form, from an address or port that was not asked.
+    NotATarget = "not-a-target",
+    /// A probe that was not sent: nobody on the link has the address, or its gateway is silent.
+    NoNeighbor = "no-neighbor",
+    /// A probe that was not sent: the kernel knows no way there.
+    NoRoute = "no-route",
+    /// To a port that is none of this scan's.
+    OtherPort = "other-port",
+    /// Neither TCP, UDP nor ICMP.
+    OtherProtocol = "other-protocol",
+    /// A probe that the kernel would not take.
+    SendRefused = "send-refused",
+    /// A local socket failed in a way that says nothing about the target.
+    SocketError = "socket-error",
+    /// A TCP segment that answers no SYN.
+    UnexpectedFlags = "unexpected-flags",
+    /// An ICMP message that answers no probe.
+    UnexpectedIcmp = "unexpected-icmp",
+    /// Without our cookie: a stray, or forged.
+    WrongCookie = "wrong-cookie",
+}
 
-    /// The kebab-case name used in reports.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Duplicate => "duplicate",
-            Self::SocketError => "socket-error",
-        }
+impl From<Malformed> for DropCause {
+    fn from(cause: Malformed) -> Self {
+        Self::Malformed(cause)
     }
 }
 
 /// A counter for each cause.
-#[derive(Debug, Default)]
-pub(crate) struct Drops([AtomicU64; DropCause::ALL.len()]);
+#[derive(Debug)]
+pub(crate) struct Drops(Box<[AtomicU64]>);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self((0..NAMES.len() + Malformed::ALL.len()).map(|_| AtomicU64::new(0)).collect())
+    }
+}
 
 impl Drops {
     pub(crate) fn add(&self, cause: DropCause, count: u64) {
-        if let Some(counter) = self.0.get(cause as usize) {
+        if let Some(counter) = self.0.get(cause.counter()) {
             counter.fetch_add(count, Relaxed);
         }
     }
 
     /// The causes that occurred.
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
-        let counts =
-            DropCause::ALL.iter().zip(&self.0).map(|(cause, count)| (cause.as_str(), count.load(Relaxed)));
+        let names = NAMES.iter().copied().chain(Malformed::ALL.iter().map(|cause| cause.as_str()));
+        let counts = names.zip(&self.0).map(|(name, count)| (name, count.load(Relaxed)));
         counts.filter(|&(_, count)| count > 0).collect()
     }
 }
@@ -47,12 +98,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_has_a_counter_of_its_own() {
-        for (place, cause) in DropCause::ALL.into_iter().enumerate() {
-            assert_eq!(cause as usize, place);
-            let drops = Drops::default();
-            drops.add(cause, 3);
-            assert_eq!(drops.counts(), [(cause.as_str(), 3)]);
-        }
+    fn causes_are_counted_apart() {
+        let drops = Drops::default();
+        drops.add(DropCause::Duplicate, 3);
+        drops.add(DropCause::WrongCookie, 1);
+        drops.add(Malformed::IpVersion.into(), 2);
+        assert_eq!(
+            drops.counts(),
+            [("duplicate", 3), ("wrong-cookie", 1), (Malformed::IpVersion.as_str(), 2)]
+        );
+    }
+
+    #[test]
+    fn names_are_sorted_so_that_a_double_shows() {
+        let mut causes: Vec<&str> = NAMES.to_vec();
+        causes.sort_unstable();
+        causes.dedup();
+        assert_eq!(causes.len(), NAMES.len());
     }
 }

@@ -4,8 +4,9 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use crossbeam_channel::Sender;
@@ -52,6 +53,36 @@ pub(crate) struct Common {
     pub(crate) hosts: Arc<Seen>,
 }
 
+impl Common {
+    /// Reports a host, once.
+    pub(crate) fn meet_host(&self, host: u64, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) {
+        if self.hosts.insert(host) {
+            self.control.add_host();
+            self.send(Event::Host(self.sighting(address, reason, mac)));
+        }
+    }
+
+    fn sighting(&self, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) -> HostSighting {
+        let seen_at_ms = self.clock.now();
+        HostSighting {
+            address,
+            reason,
+            mac,
+            mac_vendor: None,
+            hostname: None,
+            ttl: None,
+            rtt_us: None,
+            seen_at_ms,
+        }
+    }
+
+    /// Hands an event over. The channel is bounded: whoever is slow to take events slows the receiver, and what
+    /// the kernel drops then is counted. A closed channel means that the scan is being abandoned.
+    fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
+
 /// The shared state of one phase of a scan. No locks: the transmit loop reads it for every probe.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -59,12 +90,20 @@ pub(crate) struct Tally {
     wanted: Wanted,
     answered: Seen,
     answered_count: AtomicU64,
+    /// When each target was probed last, where memory allows: microseconds and attempt.
+    sent_at: Option<Box<[AtomicU32]>>,
     /// Targets whose first answer came to attempt 0, 1, 2 …: TCP only, whose answers are not rate-limited.
     first_answers: [AtomicU64; Self::ATTEMPTS],
     stopped: AtomicBool,
 }
 
 impl Tally {
+    /// Up to this many targets have their round-trip times measured: 16 MiB.
+    const TIMED_TARGETS: u64 = 1 << 22;
+    /// Bits of [`Self::sent_at`] that hold the attempt.
+    const ATTEMPT_BITS: u32 = 2;
+    /// Times are kept modulo 2³⁰ µs, about 18 minutes; no answer takes as long.
+    const TIME_MASK: u32 = (1 << (u32::BITS - Self::ATTEMPT_BITS)) - 1;
     /// Attempts that are counted apart; later ones count with the last.
     const ATTEMPTS: usize = 16;
 
@@ -74,6 +113,8 @@ impl Tally {
             common,
             wanted,
             answered: Seen::new(targets),
+            sent_at: (targets <= Self::TIMED_TARGETS)
+                .then(|| (0..targets).map(|_| AtomicU32::new(0)).collect()),
             answered_count: AtomicU64::new(0),
             first_answers: Default::default(),
             stopped: AtomicBool::new(false),
@@ -95,14 +136,6 @@ impl Tally {
         self.report_port(reply);
     }
 
-    /// A host that was found otherwise than by a probe of the space.
-    pub(crate) fn take_host(&self, host: u64, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) {
-        if self.common.hosts.insert(host) {
-            self.common.control.add_host();
-            self.send(Event::Host(self.sighting(address, reason, mac, None, None)));
-        }
-    }
-
     /// Whether the target needs no (further) probe.
     #[inline]
     pub(crate) fn is_answered(&self, target: &Target) -> bool {
@@ -110,9 +143,29 @@ impl Tally {
             || (!self.wanted.ports && self.common.hosts.contains(target.host))
     }
 
-    /// How many targets have answered.
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered_count.load(Relaxed)
+    /// Whether nobody is left to wait for, after `asked` targets at `hosts` addresses were probed.
+    pub(crate) fn is_settled(&self, asked: u64, hosts: u64) -> bool {
+        let hosts_left = !self.wanted.ports && self.common.control.progress().hosts >= hosts;
+        hosts_left || self.answered_count.load(Relaxed) >= asked
+    }
+
+    /// Notes that a probe leaves.
+    #[inline]
+    pub(crate) fn stamp(&self, target: &Target, attempt: u8, now_us: u64) {
+        if let Some(cell) = self.sent_at.as_deref().and_then(|cells| cells.get(target.index as usize)) {
+            let time = now_us as u32 & Self::TIME_MASK;
+            cell.store(time << Self::ATTEMPT_BITS | u32::from(attempt) & 0b11, Relaxed);
+        }
+    }
+
+    /// How long a reply took. None if it answers another attempt than the last: its time is gone (Karn and
+    /// Partridge 1987).
+    pub(crate) fn round_trip_us(&self, reply: &Reply, received_at: Duration) -> Option<u32> {
+        let stamp = self.sent_at.as_deref()?.get(reply.target.index as usize)?.load(Relaxed);
+        if u32::from(reply.attempt?) & 0b11 != stamp & 0b11 {
+            return None;
+        }
+        Some((received_at.as_micros() as u32).wrapping_sub(stamp >> Self::ATTEMPT_BITS) & Self::TIME_MASK)
     }
 
     /// Whether silent targets can be told from others: then retries go to them alone.
@@ -130,15 +183,15 @@ impl Tally {
         self.stopped.load(Relaxed)
     }
 
-    /// Reports a port that stayed silent.
-    pub(crate) fn report_silent(&self, target: &Target) {
+    /// Reports a port that stayed silent, or that could not be asked.
+    pub(crate) fn report_silent(&self, target: &Target, state: PortState, reason: Reason) {
         if let Some((transport, port)) = target.kind.port() {
-            self.send(Event::Port(Observation {
+            self.common.send(Event::Port(Observation {
                 address: target.address,
                 port,
                 transport,
-                state: PortState::Filtered,
-                reason: Reason::NoReply,
+                state,
+                reason,
                 ttl: None,
                 rtt_us: None,
                 seen_at_ms: self.common.clock.now(),
@@ -165,19 +218,15 @@ impl Tally {
     }
 
     fn meet_host(&self, reply: &Reply) {
-        if self.common.hosts.insert(reply.target.host) {
-            self.common.control.add_host();
+        let common = &self.common;
+        if common.hosts.insert(reply.target.host) {
+            common.control.add_host();
             let reason = match reply.target.kind {
                 ProbeKind::Echo => HostReason::EchoReply,
                 ProbeKind::Tcp(_) | ProbeKind::Udp(_) => HostReason::PortReply,
             };
-            self.send(Event::Host(self.sighting(
-                reply.target.address,
-                reason,
-                None,
-                reply.ttl,
-                reply.rtt_us,
-            )));
+            let sighting = common.sighting(reply.target.address, reason, None);
+            common.send(Event::Host(HostSighting { ttl: reply.ttl, rtt_us: reply.rtt_us, ..sighting }));
         }
     }
 
@@ -198,7 +247,7 @@ impl Tally {
         } else if !self.wanted.closed {
             return;
         }
-        self.send(Event::Port(Observation {
+        self.common.send(Event::Port(Observation {
             address: reply.target.address,
             port,
             transport,
@@ -209,23 +258,5 @@ impl Tally {
             seen_at_ms: self.common.clock.now(),
             syn_ack: reply.syn_ack,
         }));
-    }
-
-    fn sighting(
-        &self,
-        address: IpAddr,
-        reason: HostReason,
-        mac: Option<MacAddress>,
-        ttl: Option<u8>,
-        rtt_us: Option<u32>,
-    ) -> HostSighting {
-        let seen_at_ms = self.common.clock.now();
-        HostSighting { address, reason, mac, mac_vendor: None, hostname: None, ttl, rtt_us, seen_at_ms }
-    }
-
-    /// Hands an event over. The channel is bounded: whoever is slow to take events slows the receiver, and what
-    /// the kernel drops then is counted. A closed channel means that the scan is being abandoned.
-    fn send(&self, event: Event) {
-        let _ = self.common.events.send(event);
     }
 }

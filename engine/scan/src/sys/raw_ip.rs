@@ -9,11 +9,11 @@ use portreeve_wire::ip::Packet;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{
-    FrameSink, Interface, TxCounters,
+    FrameSink, Interface, LinkKind, TxCounters,
     tx_batch::{Messages, Queue, flush},
 };
 
-/// Batches of IP packets, of both versions, bound to one device.
+/// Batches of IP packets, of both versions, bound to one device (on loopback: to whatever the route says).
 ///
 /// Frames are whole IP packets without a link header. The kernel fills in the length and header checksum of
 /// IPv4 again and looks the route up for each.
@@ -47,7 +47,11 @@ impl RawIpBatch {
 
 fn open(domain: Domain, interface: &Interface) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-    socket.bind_device(Some(interface.name.as_bytes()))?;
+    // An address of this machine belongs to another device than loopback. Bound to loopback, the kernel takes
+    // the route for one to a stranger, and its TCP does not answer strangers' closed ports with RST.
+    if interface.kind != LinkKind::Loopback {
+        socket.bind_device(Some(interface.name.as_bytes()))?;
+    }
     super::socket::grow_send_buffer(&socket, 16 << 20)?;
     Ok(socket)
 }

@@ -251,7 +251,8 @@ mod tests {
                 ranges.iter().flat_map(|&(start, len)| (start..start + len).map(address)).collect()
             };
             let text = |ranges: &[(u32, u32)]| -> String {
-                ranges.iter().map(|&(start, len)| format!("{}-{} ", address(start), address(start + len - 1))).collect()
+                let piece = |&(start, len): &(u32, u32)| format!("{}-{}", address(start), address(start + len - 1));
+                ranges.iter().map(piece).collect::<Vec<_>>().join(" ")
             };
             let expected: Vec<IpAddr> = members(&included).difference(&members(&excluded)).copied().collect();
             let built = TargetSetBuilder::new()

@@ -186,6 +186,10 @@ impl Transmit for ConnectTransmit {
         self.in_flight.clear();
         Ok(position)
     }
+
+    fn settles_itself(&self) -> bool {
+        true
+    }
 }
 
 /// Asks a socket that has news.

@@ -1,11 +1,11 @@
 //! Probes out: the ways they can leave, behind one trait.
 
 mod connect;
+mod frames;
 
 use std::{
     ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub(crate) use connect::ConnectTransmit;
@@ -23,11 +23,14 @@ pub(crate) trait Transmit: Send {
     /// Sends one probe to every target of the pass that is still wanted, in order and at pace, until the end or
     /// until the scan is cancelled. Returns the first position that was not dealt with.
     fn send_pass(&mut self, pass: &mut Pass<'_>) -> Result<u64, ScanError>;
+
+    /// Whether every answer was waited for when [`Transmit::send_pass`] returns.
+    fn settles_itself(&self) -> bool;
 }
 
 /// One round of probes: which positions of the order, and what decides whether each is sent.
 pub(crate) struct Pass<'a> {
-    pub(crate) space: &'a Arc<ProbeSpace>,
+    pub(crate) space: &'a ProbeSpace,
     pub(crate) order: &'a Permutation,
     pub(crate) positions: Range<u64>,
     /// From 0.
@@ -60,16 +63,36 @@ impl Pass<'_> {
 
 /// Time since a scan began: what pace and round-trip times are measured by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopwatch(Instant);
+pub(crate) struct Stopwatch {
+    start: Instant,
+    /// The same moment by the system's clock, since the Unix epoch.
+    start_epoch: Duration,
+}
 
 impl Stopwatch {
     /// Begins now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel stamps received frames with the system's clock"
+    )]
     pub(crate) fn start() -> Self {
-        Self(Instant::now())
+        let start_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), start_epoch }
     }
 
     /// Since the beginning.
+    #[inline]
     pub(crate) fn elapsed(self) -> Duration {
-        self.0.elapsed()
+        self.start.elapsed()
+    }
+
+    /// The moment that the system's clock showed these nanoseconds since the Unix epoch. If that cannot be, since
+    /// the clock was set meanwhile, it is now.
+    pub(crate) fn at_epoch_ns(self, time_ns: u64) -> Duration {
+        let elapsed = self.elapsed();
+        match Duration::from_nanos(time_ns).checked_sub(self.start_epoch) {
+            Some(since) if since <= elapsed => since,
+            _ => elapsed,
+        }
     }
 }

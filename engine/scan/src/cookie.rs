@@ -1,0 +1,240 @@
+//! The mark by which a reply is known to answer one of our probes, with nothing remembered about the probe.
+//!
+//! SipHash-1-3 (Aumasson and Bernstein 2012) under a random key that lives as long as the scan. A SYN carries
+//! the hash of its addresses and ports as its sequence number, an echo request in identifier and sequence
+//! number: whoever cannot see our probes guesses right once in 2³² (echo: 2²⁸) tries. UDP has room for
+//! nothing but the source port, so a datagram counts if it comes from a probed address and port to one of
+//! the few ports that this scan has reserved.
+
+use std::{fs::File, io, io::Read, net::IpAddr, ops::RangeInclusive};
+
+/// The secret of one scan.
+#[derive(Clone, Copy)]
+pub(crate) struct CookieKey {
+    key: [u64; 2],
+}
+
+/// The cookie of an echo request: identifier, and sequence number with the attempt in its lowest bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EchoCookie {
+    pub(crate) identifier: u16,
+    pub(crate) sequence: u16,
+}
+
+impl EchoCookie {
+    const ATTEMPT_BITS: u16 = 0b1111;
+
+    /// The attempt, if the rest is the cookie of `key` for these addresses.
+    pub(crate) fn attempt(self, key: &CookieKey, source: IpAddr, destination: IpAddr) -> Option<u8> {
+        let attempt = (self.sequence & Self::ATTEMPT_BITS) as u8;
+        (key.echo(source, destination, attempt) == self).then_some(attempt)
+    }
+}
+
+impl CookieKey {
+    /// A key that nobody can guess, from the kernel.
+    pub(crate) fn random() -> io::Result<Self> {
+        let mut low = [0; 8];
+        let mut high = [0; 8];
+        let mut source = File::open("/dev/urandom")?;
+        source.read_exact(&mut low)?;
+        source.read_exact(&mut high)?;
+        Ok(Self::new([u64::from_le_bytes(low), u64::from_le_bytes(high)]))
+    }
+
+    pub(crate) const fn new(key: [u64; 2]) -> Self {
+        Self { key }
+    }
+
+    /// The sequence number of a SYN from `source` to `destination`.
+    #[inline]
+    pub(crate) fn syn(&self, source: (IpAddr, u16), destination: (IpAddr, u16)) -> u32 {
+        let ports = u64::from(source.1) << 16 | u64::from(destination.1);
+        self.hash(source.0, destination.0, ports) as u32
+    }
+
+    /// Identifier and sequence number of an echo request.
+    #[inline]
+    pub(crate) fn echo(&self, source: IpAddr, destination: IpAddr, attempt: u8) -> EchoCookie {
+        // The bit tells it from the ports of a SYN.
+        let hash = self.hash(source, destination, 1 << 32);
+        let attempt = u16::from(attempt) & EchoCookie::ATTEMPT_BITS;
+        EchoCookie {
+            identifier: (hash >> 16) as u16,
+            sequence: hash as u16 & !EchoCookie::ATTEMPT_BITS | attempt,
+        }
+    }
+
+    /// A number that only this scan knows.
+    pub(crate) fn derived(&self) -> u64 {
+        siphash13(self.key, &[])
+    }
+
+    #[inline]
+    fn hash(&self, source: IpAddr, destination: IpAddr, rest: u64) -> u64 {
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
+                siphash13(self.key, &[addresses, rest])
+            }
+            _ => {
+                let ([a, b], [c, d]) = (words(source), words(destination));
+                siphash13(self.key, &[a, b, c, d, rest])
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CookieKey(secret)")
+    }
+}
+
+fn words(address: IpAddr) -> [u64; 2] {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// SipHash with one compression and three finalisation rounds over whole little-endian words.
+#[inline]
+fn siphash13(key: [u64; 2], words: &[u64]) -> u64 {
+    let [k0, k1] = key;
+    let mut state = [
+        k0 ^ 0x736f_6d65_7073_6575,
+        k1 ^ 0x646f_7261_6e64_6f6d,
+        k0 ^ 0x6c79_6765_6e65_7261,
+        k1 ^ 0x7465_6462_7974_6573,
+    ];
+    // The last word holds what is left of the message, here nothing, and its length in the top byte.
+    let last = (words.len() as u64 * 8) << 56;
+    for &word in words.iter().chain(&[last]) {
+        state[3] ^= word;
+        state = sip_round(state);
+        state[0] ^= word;
+    }
+    state[2] ^= 0xff;
+    for _ in 0..3 {
+        state = sip_round(state);
+    }
+    state[0] ^ state[1] ^ state[2] ^ state[3]
+}
+
+#[inline]
+fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
+    a = a.wrapping_add(b);
+    b = b.rotate_left(13) ^ a;
+    a = a.rotate_left(32);
+    c = c.wrapping_add(d);
+    d = d.rotate_left(16) ^ c;
+    a = a.wrapping_add(d);
+    d = d.rotate_left(21) ^ a;
+    c = c.wrapping_add(b);
+    b = b.rotate_left(17) ^ c;
+    c = c.rotate_left(32);
+    [a, b, c, d]
+}
+
+/// The source ports of a scan: one for each attempt, so that a reply tells which attempt it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourcePorts {
+    first: u16,
+    count: u16,
+}
+
+impl SourcePorts {
+    /// Ports from `first` on; `None` if there are not that many.
+    pub(crate) fn new(first: u16, count: u16) -> Option<Self> {
+        (count > 0 && first.checked_add(count - 1).is_some()).then_some(Self { first, count })
+    }
+
+    /// The port that an attempt is sent from.
+    #[inline]
+    pub(crate) fn port(self, attempt: u8) -> u16 {
+        self.first.saturating_add(u16::from(attempt).min(self.count - 1))
+    }
+
+    /// The attempt that was sent from `port`.
+    #[inline]
+    pub(crate) fn attempt(self, port: u16) -> Option<u8> {
+        let attempt = port.checked_sub(self.first)?;
+        (attempt < self.count).then_some(attempt as u8)
+    }
+
+    /// First and last port.
+    pub(crate) fn range(self) -> RangeInclusive<u16> {
+        self.first..=self.first.saturating_add(self.count - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher;
+
+    use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
+
+    use super::*;
+
+    const KEY: CookieKey = CookieKey::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("address")
+    }
+
+    proptest! {
+        #[test]
+        fn the_hash_is_siphash(key: [u64; 2], words in prop::collection::vec(any::<u64>(), 0..6)) {
+            let mut reference = SipHasher13::new_with_keys(key[0], key[1]);
+            for word in &words {
+                reference.write(&word.to_le_bytes());
+            }
+            prop_assert_eq!(siphash13(key, &words), reference.finish());
+        }
+
+        #[test]
+        fn echo_cookies_carry_their_attempt(attempt in 0_u8..16, other: u16) {
+            let (ours, theirs) = (address("10.99.0.1"), address("10.99.0.2"));
+            let cookie = KEY.echo(ours, theirs, attempt);
+            prop_assert_eq!(cookie.attempt(&KEY, ours, theirs), Some(attempt));
+            let forged = EchoCookie { identifier: other, ..cookie };
+            prop_assert_eq!(forged.attempt(&KEY, ours, theirs).is_some(), other == cookie.identifier);
+        }
+    }
+
+    #[test]
+    fn every_part_of_the_four_tuple_matters() {
+        for (ours, theirs, stranger) in
+            [("10.99.0.1", "10.99.0.2", "10.99.0.3"), ("fd99::1", "fd99::2", "fd99::3")]
+        {
+            let (ours, theirs, stranger) = (address(ours), address(theirs), address(stranger));
+            let cookie = KEY.syn((ours, 61_000), (theirs, 80));
+            assert_eq!(cookie, KEY.syn((ours, 61_000), (theirs, 80)));
+            assert_ne!(cookie, KEY.syn((stranger, 61_000), (theirs, 80)));
+            assert_ne!(cookie, KEY.syn((ours, 61_001), (theirs, 80)));
+            assert_ne!(cookie, KEY.syn((ours, 61_000), (stranger, 80)));
+            assert_ne!(cookie, KEY.syn((ours, 61_000), (theirs, 81)));
+        }
+    }
+
+    #[test]
+    fn keys_differ_and_are_not_shown() {
+        let (one, other) = (CookieKey::random().expect("random"), CookieKey::random().expect("random"));
+        assert_ne!(one.key, other.key);
+        assert_eq!(format!("{one:?}"), "CookieKey(secret)");
+    }
+
+    #[test]
+    fn source_ports_tell_the_attempt() {
+        let ports = SourcePorts::new(61_000, 3).expect("fits");
+        for attempt in 0..3 {
+            assert_eq!(ports.attempt(ports.port(attempt)), Some(attempt));
+        }
+        assert_eq!(ports.attempt(60_999), None);
+        assert_eq!(ports.attempt(61_003), None);
+        assert_eq!(SourcePorts::new(65_535, 2), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! The devices a scan sends and receives on, and the way each target is reached by.
+
+mod neighbors;
+mod resolve;
+
+use std::{io, net::IpAddr};
+
+use portreeve_model::{MacAddress, PortState, Reason};
+use portreeve_wire::{ethernet, template::Link};
+
+use crate::{
+    BackendChoice, ScanConfig, ScanError, TargetSet,
+    cookie::{CookieKey, SourcePorts},
+    probe::{MAX_FRAME_BYTES, Payloads},
+    receive::{Classifier, RingReceiver},
+    route::{Hop, Route, RouteMap, RouteSocket},
+    space::ProbeSpace,
+    sys::{
+        FrameSink, Interface, LinkKind, OnReply, RawIpBatch, ReplyFilter, ReservedPorts, RxConfig, RxRing,
+        TxBatch, TxRing,
+    },
+};
+
+pub(crate) use neighbors::NeighborTable;
+pub(crate) use resolve::Inquiry;
+
+/// All that a scan with raw sockets needs, opened.
+pub(crate) struct Network {
+    pub(crate) sinks: Vec<Box<dyn FrameSink>>,
+    pub(crate) receivers: Vec<RingReceiver>,
+    pub(crate) paths: Paths,
+    pub(crate) key: CookieKey,
+    pub(crate) ports: SourcePorts,
+    pub(crate) payloads: Payloads,
+    /// The backends chosen, and why.
+    pub(crate) backend: (String, String),
+    /// Held for as long as replies may come.
+    _reserved: ReservedPorts,
+}
+
+/// Which way to each target.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    map: RouteMap,
+    ways: Vec<Way>,
+    neighbors: NeighborTable,
+}
+
+/// One way: a device, our address on it, and who takes the frames there.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    /// Place among the devices of the scan.
+    pub(crate) device: usize,
+    pub(crate) source: IpAddr,
+    pub(crate) next: NextHop,
+}
+
+/// Who takes the frames of a way.
+#[derive(Clone, Debug)]
+pub(crate) enum NextHop {
+    /// The kernel finds out: raw IP sockets.
+    Kernel {
+        /// Whether the targets are this machine.
+        local: bool,
+    },
+    /// A gateway, whose hardware address is found out at the start of the scan.
+    Gateway { hardware: ethernet::Address, address: IpAddr, mac: Option<MacAddress> },
+    /// The targets themselves, each with a hardware address of its own.
+    OnLink { hardware: ethernet::Address },
+}
+
+impl Way {
+    /// The link header of the way's frames; for targets on the link the destination is patched in.
+    pub(crate) fn link(&self) -> Link {
+        let ethernet = |source, mac: Option<MacAddress>| Link::Ethernet {
+            source,
+            destination: mac.map_or(ethernet::Address::ZERO, |mac| ethernet::Address(mac.0)),
+            vlan: None,
+        };
+        match self.next {
+            NextHop::Kernel { .. } => Link::None,
+            NextHop::Gateway { hardware, mac, .. } => ethernet(hardware, mac),
+            NextHop::OnLink { hardware } => ethernet(hardware, None),
+        }
+    }
+}
+
+impl Paths {
+    /// The number of the way to a target, and the way.
+    #[inline]
+    pub(crate) fn way(&self, target: IpAddr) -> Option<(usize, &Way)> {
+        let Hop(hop) = self.map.hop(target)?;
+        Some((usize::from(hop), self.ways.get(usize::from(hop))?))
+    }
+
+    pub(crate) fn ways(&self) -> &[Way] {
+        &self.ways
+    }
+
+    pub(crate) fn neighbors(&self) -> &NeighborTable {
+        &self.neighbors
+    }
+
+    /// What it means that a target stayed silent.
+    pub(crate) fn verdict_on_silence(&self, target: IpAddr) -> (PortState, Reason) {
+        match self.way(target).map(|(_, way)| &way.next) {
+            None => (PortState::Unreachable, Reason::NetworkUnreachable),
+            Some(NextHop::OnLink { .. }) if self.neighbors.get(target).is_none() => {
+                (PortState::Unreachable, Reason::HostUnreachable)
+            }
+            Some(NextHop::Gateway { mac: None, .. }) => (PortState::Unreachable, Reason::HostUnreachable),
+            Some(_) => (PortState::Filtered, Reason::NoReply),
+        }
+    }
+}
+
+impl Network {
+    /// Finds the routes, reserves source ports and opens the sockets.
+    pub(crate) fn open(config: &ScanConfig) -> Result<Self, ScanError> {
+        let attempts = u16::from(config.retries) + 1;
+        let key = CookieKey::random().map_err(ScanError::io("cannot read /dev/urandom"))?;
+        let reserved = reserve_ports(config.source_port, attempts, &key)?;
+        let first = *reserved.ports().start();
+        let ports = SourcePorts::new(first, attempts).ok_or(ScanError::NoSourcePorts { first })?;
+        let only = config.interface.as_deref().map(interface_by_name).transpose()?;
+        let map = find_routes(&config.targets, only.as_ref())?;
+        let mut opened = Devices::default();
+        let ways = map
+            .routes()
+            .iter()
+            .map(|route| opened.way(route, config.backend, &ReplyFilter { ports: ports.range() }))
+            .collect::<Result<_, _>>()?;
+        let neighbors = permanent_neighbors().map_err(ScanError::io("cannot read the neighbour table"))?;
+        Ok(Self {
+            backend: opened.backend(),
+            sinks: opened.sinks,
+            receivers: opened.receivers,
+            paths: Paths { map, ways, neighbors },
+            key,
+            ports,
+            payloads: Payloads::collect(&config.ports, &config.udp_payloads),
+            _reserved: reserved,
+        })
+    }
+
+    /// What replies are judged by.
+    pub(crate) fn classifier<'a>(&self, space: &'a ProbeSpace) -> Classifier<'a> {
+        Classifier { space, key: self.key, ports: self.ports }
+    }
+}
+
+/// Ports of the user's choice, or any that are free.
+fn reserve_ports(first: Option<u16>, count: u16, key: &CookieKey) -> Result<ReservedPorts, ScanError> {
+    let taken = match first {
+        Some(first) => {
+            let last = first.checked_add(count - 1).ok_or(ScanError::NoSourcePorts { first })?;
+            ReservedPorts::exactly(first..=last, OnReply::Reset)
+        }
+        None => ReservedPorts::take(count, OnReply::Reset, key.derived()),
+    };
+    taken.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ScanError::NoSourcePorts { first: first.unwrap_or_default() },
+        _ => ScanError::io("cannot reserve source ports")(error),
+    })
+}
+
+fn interface_by_name(name: &str) -> Result<Interface, ScanError> {
+    Interface::by_name(name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ScanError::NoInterface(name.to_owned()),
+        _ => ScanError::io(format!("cannot look at interface {name}"))(error),
+    })
+}
+
+/// The routes of all targets; targets without one are left out, unless there is none at all.
+fn find_routes(targets: &TargetSet, only: Option<&Interface>) -> Result<RouteMap, ScanError> {
+    let map = RouteMap::find(targets, only.map(|interface| interface.index))
+        .map_err(ScanError::io("cannot ask the kernel for routes"))?;
+    match (map.routes().is_empty(), map.unroutable()) {
+        (true, Some(address)) => Err(ScanError::NoRoute { address }),
+        _ => Ok(map),
+    }
+}
+
+fn permanent_neighbors() -> io::Result<NeighborTable> {
+    let entries = RouteSocket::open()?.neighbors()?;
+    Ok(NeighborTable::new(entries.into_iter().map(|entry| (entry.address, entry.mac)).collect()))
+}
+
+/// Devices, opened as the routes ask for them.
+#[derive(Default)]
+struct Devices {
+    interfaces: Vec<Interface>,
+    sinks: Vec<Box<dyn FrameSink>>,
+    receivers: Vec<RingReceiver>,
+    /// Backend and reason for each.
+    chosen: Vec<(&'static str, String)>,
+}
+
+impl Devices {
+    fn way(&mut self, route: &Route, choice: BackendChoice, filter: &ReplyFilter) -> Result<Way, ScanError> {
+        let device = match self.interfaces.iter().position(|interface| interface.index == route.device) {
+            Some(device) => device,
+            None => self.open(route.device, choice, filter)?,
+        };
+        let hardware = self.interfaces.get(device).and_then(|interface| interface.hardware);
+        let next = match (hardware, route.gateway) {
+            (None, _) => NextHop::Kernel { local: route.local },
+            (Some(hardware), Some(address)) => NextHop::Gateway { hardware, address, mac: None },
+            (Some(hardware), None) => NextHop::OnLink { hardware },
+        };
+        Ok(Way { device, source: route.source, next })
+    }
+
+    fn open(&mut self, index: u32, choice: BackendChoice, filter: &ReplyFilter) -> Result<usize, ScanError> {
+        let interfaces = Interface::all().map_err(ScanError::io("cannot list the network interfaces"))?;
+        let interface = interfaces
+            .into_iter()
+            .find(|interface| interface.index == index)
+            .ok_or_else(|| ScanError::NoInterface(format!("number {index}")))?;
+        let name = interface.name.clone();
+        let failed = |direction: &'static str, error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ScanError::MissingRight { direction },
+            _ => ScanError::io(format!("cannot open a {direction} socket on {name}"))(error),
+        };
+        let ring = RxRing::open(&interface, filter, RxConfig::default())
+            .map_err(|error| failed("receiving", error))?;
+        let (sink, backend, why) = open_sink(&interface, choice).map_err(|error| failed("sending", error))?;
+        self.interfaces.push(interface);
+        self.receivers.push(RingReceiver::new(ring));
+        self.sinks.push(sink);
+        self.chosen.push((backend, why));
+        Ok(self.sinks.len() - 1)
+    }
+
+    /// The names without repeats, and every reason.
+    fn backend(&self) -> (String, String) {
+        let mut names: Vec<&str> = self.chosen.iter().map(|&(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let reasons: Vec<&str> = self.chosen.iter().map(|(_, why)| why.as_str()).collect();
+        (names.join("+"), reasons.join("; "))
+    }
+}
+
+type OpenedSink = (Box<dyn FrameSink>, &'static str, String);
+
+fn open_sink(interface: &Interface, choice: BackendChoice) -> io::Result<OpenedSink> {
+    let name = &interface.name;
+    match (interface.kind, choice) {
+        (LinkKind::Loopback, _) => {
+            let sink = Box::new(RawIpBatch::open(interface, MAX_FRAME_BYTES)?);
+            Ok((
+                sink,
+                "raw-ip",
+                format!("raw-ip on {name}: only packets that the kernel routes arrive on loopback"),
+            ))
+        }
+        (LinkKind::Layer3, _) => {
+            let sink = Box::new(RawIpBatch::open(interface, MAX_FRAME_BYTES)?);
+            Ok((sink, "raw-ip", format!("raw-ip on {name}: the device has no link header")))
+        }
+        (LinkKind::Ethernet, BackendChoice::Batch) => Ok((
+            Box::new(TxBatch::open(interface, MAX_FRAME_BYTES)?),
+            "batch",
+            format!("batch on {name}: asked for"),
+        )),
+        (LinkKind::Ethernet, BackendChoice::Ring) => Ok((
+            Box::new(TxRing::open(interface, MAX_FRAME_BYTES)?),
+            "ring",
+            format!("ring on {name}: asked for"),
+        )),
+        (LinkKind::Ethernet, _) => match TxRing::open(interface, MAX_FRAME_BYTES) {
+            Ok(ring) => Ok((Box::new(ring), "ring", format!("ring on {name}: fastest on Ethernet"))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            Err(error) => {
+                let why = format!("batch on {name}: no transmit ring here ({error})");
+                Ok((Box::new(TxBatch::open(interface, MAX_FRAME_BYTES)?), "batch", why))
+            }
+        },
+    }
+}

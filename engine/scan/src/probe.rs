@@ -1,0 +1,172 @@
+//! The frames of probes: templates made once for each way and pass, patched for each target.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use portreeve_wire::{
+    ip::Address,
+    tcp::{SeqNumber, SynOptions},
+    template::{Echo, EchoTemplate, Link, Path, Syn, SynTemplate, Udp, UdpTemplate},
+};
+
+use crate::{
+    PortSet, UdpPayloads,
+    cookie::{CookieKey, SourcePorts},
+    space::{ProbeKind, Target},
+};
+
+/// The longest frame of any probe, with room for a VLAN tag.
+pub(crate) const MAX_FRAME_BYTES: usize = 1_300;
+
+/// Time to live of our packets: what common systems send, and enough for any path.
+const HOP_LIMIT: u8 = 64;
+
+/// Window of our SYNs: a common one.
+const WINDOW: u16 = 64_240;
+
+/// The datagrams to be sent, each kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Payloads {
+    /// The first is empty.
+    distinct: Vec<Arc<[u8]>>,
+    /// Which one each port gets; ports that are not listed get the first.
+    of_port: Vec<(u16, u16)>,
+}
+
+impl Payloads {
+    /// Asks for the payload of each UDP port of the set.
+    pub(crate) fn collect(ports: &PortSet, payloads: &UdpPayloads) -> Self {
+        let mut distinct: Vec<Arc<[u8]>> = vec![Arc::from([])];
+        let mut of_port = Vec::new();
+        for port in ports.udp() {
+            let Some(payload) = payloads.get(port) else { continue };
+            let known = distinct.iter().position(|known| *known == payload).unwrap_or_else(|| {
+                distinct.push(payload);
+                distinct.len() - 1
+            });
+            of_port.push((port, known as u16));
+        }
+        Self { distinct, of_port }
+    }
+
+    fn index(&self, port: u16) -> usize {
+        let found = self.of_port.binary_search_by_key(&port, |&(port, _)| port).ok();
+        found.and_then(|place| self.of_port.get(place)).map_or(0, |&(_, index)| usize::from(index))
+    }
+}
+
+/// Makes the frames of one pass on one way.
+pub(crate) enum Emitter<'p> {
+    V4(Templates<'p, Ipv4Addr>),
+    V6(Templates<'p, Ipv6Addr>),
+}
+
+impl<'p> Emitter<'p> {
+    pub(crate) fn new(link: Link, source: IpAddr, payloads: &'p Payloads) -> Self {
+        // The MSS is what fits Ethernet (RFC 9293 3.7.1).
+        match source {
+            IpAddr::V4(source) => Self::V4(Templates::new(link, source, 1460, payloads)),
+            IpAddr::V6(source) => Self::V6(Templates::new(link, source, 1440, payloads)),
+        }
+    }
+
+    /// Writes the probe to `target` into `buffer` and returns its length; `None` if the target is of the other
+    /// family.
+    #[inline]
+    pub(crate) fn emit(
+        &self,
+        buffer: &mut [u8],
+        target: &Target,
+        attempt: u8,
+        key: &CookieKey,
+        ports: SourcePorts,
+    ) -> Option<usize> {
+        match (self, target.address) {
+            (Self::V4(templates), IpAddr::V4(address)) => {
+                templates.emit(buffer, address, target.kind, attempt, key, ports)
+            }
+            (Self::V6(templates), IpAddr::V6(address)) => {
+                templates.emit(buffer, address, target.kind, attempt, key, ports)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The templates of one family.
+pub(crate) struct Templates<'p, A> {
+    syn: SynTemplate<A>,
+    echo: EchoTemplate<A>,
+    udp: Vec<UdpTemplate<'p, A>>,
+    payloads: &'p Payloads,
+    source: A,
+}
+
+impl<'p, A: Address> Templates<'p, A> {
+    fn new(link: Link, source: A, mss: u16, payloads: &'p Payloads) -> Self {
+        let path = Path { link, source, hop_limit: HOP_LIMIT };
+        // All that common systems offer: only who is offered an option shows whether he knows it.
+        let options =
+            SynOptions { mss: Some(mss), window_scale: Some(7), sack_permitted: true, timestamps: Some(1) };
+        Self {
+            syn: SynTemplate::new(path, WINDOW, options),
+            echo: EchoTemplate::new(path),
+            udp: payloads.distinct.iter().filter_map(|payload| UdpTemplate::new(path, payload)).collect(),
+            payloads,
+            source,
+        }
+    }
+
+    #[inline]
+    fn emit(
+        &self,
+        buffer: &mut [u8],
+        destination: A,
+        kind: ProbeKind,
+        attempt: u8,
+        key: &CookieKey,
+        ports: SourcePorts,
+    ) -> Option<usize> {
+        let source_port = ports.port(attempt);
+        let written = match kind {
+            ProbeKind::Tcp(destination_port) => {
+                let cookie =
+                    key.syn((self.source.into(), source_port), (destination.into(), destination_port));
+                let sequence = SeqNumber(cookie);
+                self.syn.emit(buffer, &Syn { destination, source_port, destination_port, sequence })
+            }
+            ProbeKind::Udp(destination_port) => {
+                let template = self.udp.get(self.payloads.index(destination_port))?;
+                template.emit(buffer, &Udp { destination, source_port, destination_port })
+            }
+            ProbeKind::Echo => {
+                let cookie = key.echo(self.source.into(), destination.into(), attempt);
+                let (identifier, sequence) = (cookie.identifier, cookie.sequence);
+                self.echo.emit(buffer, &Echo { destination, identifier, sequence })
+            }
+        };
+        written.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_kept_once_and_found_by_port() {
+        let ports: PortSet = "U:53,123,161,5353".parse().expect("ports");
+        let payloads = UdpPayloads::new(|port| match port {
+            53 | 5353 => Some(Arc::from(*b"dns")),
+            161 => Some(Arc::from(*b"snmp")),
+            _ => None,
+        });
+        let collected = Payloads::collect(&ports, &payloads);
+        assert_eq!(collected.distinct.len(), 3);
+        let payload = |port| collected.distinct[collected.index(port)].to_vec();
+        assert_eq!((payload(53), payload(5353)), (b"dns".to_vec(), b"dns".to_vec()));
+        assert_eq!((payload(161), payload(123)), (b"snmp".to_vec(), vec![]));
+    }
+}

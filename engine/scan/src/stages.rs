@@ -1,0 +1,262 @@
+//! The stages of a running scan: neighbours, hosts, ports, and the wait for the last reply.
+
+use std::{mem, net::IpAddr, ops::Range, sync::Arc, thread, time::Duration};
+
+use portreeve_model::{HostReason, PortState, Reason};
+
+use crate::{
+    Control, Permutation, Phase, ScanConfig, ScanError, Shard,
+    network::{Inquiry, Network},
+    pace::Pace,
+    receive::{Classifier, Common, RingReceiver, Tally, Wanted},
+    space::ProbeSpace,
+    transmit::{ConnectTransmit, Pass, Stopwatch, Transmit},
+};
+
+/// The sockets of a scan.
+pub(crate) enum Access {
+    Connect(ConnectTransmit),
+    Frames(Box<Network>),
+}
+
+impl Access {
+    fn transmit(&mut self) -> &mut dyn Transmit {
+        match self {
+            Self::Connect(transmit) => transmit,
+            Self::Frames(network) => network.as_mut(),
+        }
+    }
+
+    /// What replies are judged by, where frames are received.
+    fn classifier<'a>(&self, space: &'a ProbeSpace) -> Option<Classifier<'a>> {
+        match self {
+            Self::Connect(_) => None,
+            Self::Frames(network) => Some(network.classifier(space)),
+        }
+    }
+
+    /// Hands out the receiving ends, which work beside the sending one.
+    fn lend_receivers(&mut self) -> Vec<RingReceiver> {
+        match self {
+            Self::Connect(_) => Vec::new(),
+            Self::Frames(network) => mem::take(&mut network.receivers),
+        }
+    }
+
+    fn return_receivers(&mut self, receivers: Vec<RingReceiver>) {
+        if let Self::Frames(network) = self {
+            network.receivers = receivers;
+        }
+    }
+}
+
+/// How the work ended.
+pub(crate) struct End {
+    pub(crate) checkpoint: u64,
+    pub(crate) completed: bool,
+    pub(crate) miss_estimate: Option<f32>,
+    pub(crate) drops: Vec<(&'static str, u64)>,
+}
+
+/// A scan at work.
+pub(crate) struct Stages {
+    config: ScanConfig,
+    access: Access,
+    common: Common,
+    time: Stopwatch,
+    pace: Pace,
+}
+
+/// One round of all attempts at a space of targets.
+struct Campaign<'a> {
+    phase: Phase,
+    space: ProbeSpace,
+    positions: Range<u64>,
+    skip_host: &'a (dyn Fn(u64) -> bool + Sync),
+}
+
+fn everyone(_: u64) -> bool {
+    false
+}
+
+impl Stages {
+    /// How long ARP and neighbour discovery are waited for, at most: a link answers at once or is asleep.
+    const NEIGHBOR_WAIT: Duration = Duration::from_millis(500);
+    /// The pause between an attempt and the next, at most.
+    const ATTEMPT_GAP: Duration = Duration::from_millis(500);
+    /// How often a waiting scan looks whether all have answered.
+    const POLL: Duration = Duration::from_millis(2);
+
+    pub(crate) fn new(config: ScanConfig, access: Access, common: Common) -> Self {
+        let time = Stopwatch::start();
+        let pace = Pace::new(config.rate, time.elapsed());
+        Self { config, access, common, time, pace }
+    }
+
+    /// Neighbours, then hosts if asked for, then the ports of whoever is there.
+    pub(crate) fn work(mut self) -> Result<End, ScanError> {
+        self.meet_neighbors()?;
+        if self.config.ports.is_empty() {
+            return self.discover(self.config.shard);
+        }
+        if !self.config.ping {
+            return self.probe_ports(&everyone);
+        }
+        // Shards share out the ports, not the hosts: each has to know all of them.
+        let found = self.discover(Shard::WHOLE)?;
+        if !found.completed {
+            return Ok(End { checkpoint: self.config.resume_from, ..found });
+        }
+        let hosts = Arc::clone(&self.common.hosts);
+        self.probe_ports(&|host| !hosts.contains(host))
+    }
+
+    /// Finds hardware addresses where frames need them.
+    fn meet_neighbors(&mut self) -> Result<(), ScanError> {
+        let Access::Frames(network) = &mut self.access else { return Ok(()) };
+        self.common.control.set_phase(Phase::Resolving);
+        let confirm = self.config.ports.is_empty() || self.config.ping;
+        if confirm {
+            for address in network.paths.local_addresses() {
+                if let Some(host) = self.config.targets.index_of(address) {
+                    self.common.meet_host(host, address, HostReason::LocalAddress, None);
+                }
+            }
+        }
+        network.resolve(&mut Inquiry {
+            targets: &self.config.targets,
+            common: &self.common,
+            pace: &mut self.pace,
+            time: self.time,
+            rounds: self.config.retries.saturating_add(1),
+            wait: self.config.wait.min(Self::NEIGHBOR_WAIT),
+            confirm,
+        })
+    }
+
+    fn discover(&mut self, shard: Shard) -> Result<End, ScanError> {
+        let space = ProbeSpace::discovery(self.config.targets.clone());
+        let positions = shard.positions(space.len());
+        self.campaign(Campaign { phase: Phase::Discovering, space, positions, skip_host: &everyone })
+    }
+
+    fn probe_ports(&mut self, skip_host: &(dyn Fn(u64) -> bool + Sync)) -> Result<End, ScanError> {
+        let space = ProbeSpace::ports(self.config.targets.clone(), &self.config.ports);
+        let mut positions = self.config.shard.positions(space.len());
+        positions.start = self.config.resume_from.clamp(positions.start, positions.end);
+        self.campaign(Campaign { phase: Phase::Probing, space, positions, skip_host })
+    }
+
+    /// Runs the receivers beside the attempts.
+    fn campaign(&mut self, campaign: Campaign<'_>) -> Result<End, ScanError> {
+        let wanted = Wanted { closed: self.config.report_closed, ports: campaign.phase == Phase::Probing };
+        let tally = Tally::new(campaign.space.len(), wanted, self.common.clone());
+        let mut receivers = self.access.lend_receivers();
+        let time = self.time;
+        let ended = thread::scope(|scope| {
+            let classifier = self.access.classifier(&campaign.space);
+            let tally = &tally;
+            let listeners: Vec<_> = receivers
+                .iter_mut()
+                .filter_map(|receiver| {
+                    let classifier = classifier?;
+                    Some(scope.spawn(move || receiver.run(classifier, tally, time)))
+                })
+                .collect();
+            let ended = self.attempts(&campaign, tally);
+            tally.stop();
+            for listener in listeners {
+                let received = listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                received.map_err(ScanError::io("cannot receive replies"))?;
+            }
+            ended
+        });
+        self.access.return_receivers(receivers);
+        ended
+    }
+
+    /// Probes every target, and the silent ones again.
+    fn attempts(&mut self, campaign: &Campaign<'_>, tally: &Tally) -> Result<End, ScanError> {
+        let control = self.common.control.clone();
+        let order = Permutation::new(campaign.space.len(), self.config.seed);
+        let hosts = self.config.targets.count();
+        let (mut checkpoint, mut asked, mut made) = (campaign.positions.end, 0, 0);
+        control.set_total(campaign.positions.end - campaign.positions.start);
+        for attempt in 0..=self.config.retries {
+            control.set_phase(if attempt == 0 { campaign.phase } else { Phase::Retrying });
+            let mut pass = Pass {
+                space: &campaign.space,
+                order: &order,
+                positions: campaign.positions.clone(),
+                attempt,
+                pace: &mut self.pace,
+                tally,
+                time: self.time,
+                skip_host: campaign.skip_host,
+                sent: 0,
+            };
+            let transmit = self.access.transmit();
+            let reached = transmit.send_pass(&mut pass)?;
+            let sent = pass.sent;
+            if attempt == 0 {
+                (checkpoint, asked) = (reached, sent);
+            }
+            made += 1;
+            let last = attempt == self.config.retries;
+            if !transmit.settles_itself() && sent > 0 {
+                control.set_phase(if last { Phase::Waiting } else { control.progress().phase });
+                self.await_answers(if last { self.config.wait } else { self.attempt_gap() }, || {
+                    tally.is_settled(asked, hosts)
+                });
+            }
+            if let Some(estimate) = tally.miss_estimate(made) {
+                control.set_miss_estimate(estimate);
+            }
+            if control.is_cancelled() || tally.is_settled(asked, hosts) {
+                break;
+            }
+        }
+        let completed = !control.is_cancelled();
+        if completed && self.config.report_filtered && campaign.phase == Phase::Probing && tally.is_exact() {
+            self.report_silent(campaign, &order, tally);
+        }
+        let (miss_estimate, drops) = (tally.miss_estimate(made), self.common.drops.counts());
+        Ok(End { checkpoint, completed, miss_estimate, drops })
+    }
+
+    fn attempt_gap(&self) -> Duration {
+        (self.config.wait / 4).min(Self::ATTEMPT_GAP)
+    }
+
+    /// Waits, unless all have answered or the scan is cancelled.
+    fn await_answers(&self, wait: Duration, settled: impl Fn() -> bool) {
+        let until = self.time.elapsed() + wait;
+        let control: &Control = &self.common.control;
+        while !settled() && !control.is_cancelled() && self.time.elapsed() < until {
+            thread::sleep(Self::POLL);
+        }
+    }
+
+    /// Reports what never answered, in the order of the probes.
+    fn report_silent(&self, campaign: &Campaign<'_>, order: &Permutation, tally: &Tally) {
+        for position in campaign.positions.clone() {
+            let Some(target) = order.at(position).and_then(|index| campaign.space.target(index)) else {
+                continue;
+            };
+            if self.common.control.is_cancelled() {
+                return;
+            }
+            if !tally.is_answered(&target) {
+                let (state, reason) = self.verdict_on_silence(target.address);
+                tally.report_silent(&target, state, reason);
+            }
+        }
+    }
+
+    fn verdict_on_silence(&self, address: IpAddr) -> (PortState, Reason) {
+        match &self.access {
+            Access::Frames(network) => network.paths.verdict_on_silence(address),
+            Access::Connect(_) => (PortState::Filtered, Reason::NoReply),
+        }
+    }
+}

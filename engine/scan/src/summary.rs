@@ -1,0 +1,106 @@
+//! What is learnt from the events that pass by, and the report made of it.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use portreeve_model::{PortState, Transport};
+
+use crate::{Control, Event, ScanConfig, ScanReport, stages::End};
+
+/// What the caller's thread learns from the events that pass by.
+pub(crate) struct Summary {
+    control: Control,
+    report: ScanReport,
+    open_by_host: HashMap<IpAddr, u32>,
+    tcp_ports: usize,
+    started: Instant,
+}
+
+impl Summary {
+    /// A host with more open TCP ports than this, and more than half of those probed, has none that mean anything.
+    const SUSPICIOUS_OPEN_PORTS: u32 = 64;
+    /// How often the rate is measured.
+    const RATE_INTERVAL: Duration = Duration::from_millis(250);
+
+    pub(crate) fn new(config: &ScanConfig, backend: &str, control: &Control) -> Self {
+        let space = config.targets.count() * config.ports.len() as u64;
+        let positions = config.shard.positions(space);
+        let report = ScanReport {
+            backend: backend.to_owned(),
+            probes_sent: 0,
+            targets: positions.end - positions.start,
+            addresses: config.targets.count(),
+            open_ports: 0,
+            hosts: 0,
+            drops: Vec::new(),
+            duration: Duration::ZERO,
+            miss_estimate: None,
+            suspicious_hosts: Vec::new(),
+            checkpoint: 0,
+            completed: false,
+        };
+        let tcp_ports = config.ports.tcp().len();
+        Self {
+            control: control.clone(),
+            report,
+            open_by_host: HashMap::new(),
+            tcp_ports,
+            started: Instant::now(),
+        }
+    }
+
+    /// Hands every event to the caller until no stage is left to make one.
+    pub(crate) fn pass_on(&mut self, found: &Receiver<Event>, emit: &mut dyn FnMut(Event)) {
+        let (mut measured, mut sent) = (self.started, 0);
+        loop {
+            match found.recv_timeout(Self::RATE_INTERVAL) {
+                Ok(event) => {
+                    self.note(&event);
+                    emit(event);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let elapsed = measured.elapsed();
+            if elapsed >= Self::RATE_INTERVAL {
+                let now_sent = self.control.progress().probes_sent;
+                let rate_pps = now_sent.saturating_sub(sent) as f64 / elapsed.as_secs_f64();
+                self.control.set_rate(rate_pps as u32);
+                (measured, sent) = (Instant::now(), now_sent);
+            }
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        if let Event::Port(port) = event
+            && port.state == PortState::Open
+            && port.transport == Transport::Tcp
+        {
+            *self.open_by_host.entry(port.address).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn report(mut self, end: End) -> ScanReport {
+        let progress = self.control.progress();
+        self.report.probes_sent = progress.probes_sent;
+        self.report.open_ports = progress.open_ports;
+        self.report.hosts = progress.hosts;
+        self.report.duration = self.started.elapsed();
+        self.report.checkpoint = end.checkpoint;
+        self.report.completed = end.completed;
+        self.report.miss_estimate = end.miss_estimate;
+        self.report.drops = end.drops;
+        let tcp_ports = self.tcp_ports;
+        let suspicious = self
+            .open_by_host
+            .into_iter()
+            .filter(|&(_, open)| open > Self::SUSPICIOUS_OPEN_PORTS && open as usize * 2 > tcp_ports);
+        self.report.suspicious_hosts = suspicious.map(|(address, _)| address).collect();
+        self.report.suspicious_hosts.sort_unstable();
+        self.report
+    }
+}

@@ -1,0 +1,158 @@
+//! Probing with frames of our own, through any [`FrameSink`].
+
+use std::{io, thread};
+
+use portreeve_model::MacAddress;
+use portreeve_wire::ethernet;
+
+use super::{Pass, Transmit};
+use crate::{
+    ScanError,
+    cookie::{CookieKey, SourcePorts},
+    network::{Network, NextHop, Paths},
+    probe::Emitter,
+    receive::DropCause,
+    space::Target,
+    sys::FrameSink,
+};
+
+/// The backends `ring`, `batch` and `raw-ip`: which of them, each device's sink knows.
+impl Transmit for Network {
+    fn send_pass(&mut self, pass: &mut Pass<'_>) -> Result<u64, ScanError> {
+        let Self { sinks, paths, payloads, key, ports, .. } = self;
+        let emitters =
+            paths.ways().iter().map(|way| Emitter::new(way.link(), way.source, payloads)).collect();
+        let mut queue =
+            Queue { sinks, paths, emitters, key, ports: *ports, attempt: pass.attempt, stalls: 0 };
+        let mut position = pass.positions.start;
+        while position < pass.positions.end && !pass.tally.common.control.is_cancelled() {
+            let granted = pass.pace.grant(pass.time.elapsed(), BATCH);
+            if granted == 0 {
+                thread::sleep(pass.pace.wait(pass.time.elapsed()));
+                continue;
+            }
+            position = queue.fill(position, granted, pass);
+            queue.flush(pass)?;
+        }
+        Ok(position)
+    }
+
+    fn settles_itself(&self) -> bool {
+        false
+    }
+}
+
+/// Frames between two flushes.
+const BATCH: u64 = 64;
+/// Positions looked at between two flushes, where most need no probe, so that cancelling takes effect soon.
+const LOOK_AHEAD: u64 = 1 << 14;
+
+/// The devices' queues during a pass.
+struct Queue<'a> {
+    sinks: &'a mut [Box<dyn FrameSink>],
+    paths: &'a Paths,
+    /// One for each way.
+    emitters: Vec<Emitter<'a>>,
+    key: &'a CookieKey,
+    ports: SourcePorts,
+    attempt: u8,
+    /// Flushes in a row that a device took nothing of.
+    stalls: u32,
+}
+
+/// Why a frame is not in a queue.
+enum Refusal {
+    /// No slot is free.
+    Full,
+    Dropped(DropCause),
+}
+
+impl Queue<'_> {
+    /// A device that takes nothing for this many flushes, of [`crate::sys::STALL`] each, is given up.
+    const MAX_STALLS: u32 = 25;
+
+    /// Queues up to `granted` probes from `position` on; returns the first position that is not dealt with.
+    fn fill(&mut self, position: u64, granted: u64, pass: &mut Pass<'_>) -> u64 {
+        let now_us = pass.time.elapsed().as_micros() as u64;
+        let end = pass.positions.end.min(position + LOOK_AHEAD);
+        let mut left = granted;
+        let mut next = position;
+        while left > 0 && next < end {
+            if let Some(target) = pass.wanted(next) {
+                match self.put(&target, pass) {
+                    Ok(()) => {
+                        pass.tally.stamp(&target, self.attempt, now_us);
+                        left -= 1;
+                    }
+                    Err(Refusal::Full) => break,
+                    Err(Refusal::Dropped(cause)) => pass.tally.common.drops.add(cause, 1),
+                }
+            }
+            next += 1;
+        }
+        pass.pace.give_back(left);
+        pass.sent += granted - left;
+        pass.dealt_with(next - position);
+        next
+    }
+
+    /// Queues the probe to one target.
+    #[inline]
+    fn put(&mut self, target: &Target, pass: &Pass<'_>) -> Result<(), Refusal> {
+        // The last gate: whatever went wrong before it, nothing leaves for an address that is not a target.
+        if !pass.space.targets().contains(target.address) {
+            return Err(Refusal::Dropped(DropCause::NotAllowed));
+        }
+        let (number, way) = self.paths.way(target.address).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        let destination = match way.next {
+            NextHop::Kernel { .. } => None,
+            NextHop::Gateway { mac, .. } => Some(mac.ok_or(Refusal::Dropped(DropCause::NoNeighbor))?),
+            NextHop::OnLink { .. } => {
+                let mac = self.paths.neighbors().get(target.address);
+                Some(mac.ok_or(Refusal::Dropped(DropCause::NoNeighbor))?)
+            }
+        };
+        let sink = self.sinks.get_mut(way.device).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        let buffer = sink.frame().ok_or(Refusal::Full)?;
+        let emitter = self.emitters.get(number).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        let length = emitter
+            .emit(buffer, target, self.attempt, self.key, self.ports)
+            .ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        if let Some(MacAddress(mac)) = destination {
+            ethernet::set_destination(buffer, ethernet::Address(mac));
+        }
+        sink.commit(length);
+        Ok(())
+    }
+
+    /// Hands everything to the kernel.
+    fn flush(&mut self, pass: &Pass<'_>) -> Result<(), ScanError> {
+        let before = self.counted();
+        let mut stalled = false;
+        for sink in self.sinks.iter_mut() {
+            match sink.flush() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => stalled = true,
+                Err(error) => return Err(ScanError::io("cannot send probes")(error)),
+            }
+        }
+        let after = self.counted();
+        pass.tally.common.control.add_sent(after.0 - before.0);
+        pass.tally.common.drops.add(DropCause::SendRefused, after.1 - before.1);
+        self.stalls = if stalled { self.stalls + 1 } else { 0 };
+        if self.stalls > Self::MAX_STALLS {
+            return Err(ScanError::io("cannot send probes, the device takes none")(
+                io::ErrorKind::TimedOut.into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Frames sent and refused, over all devices.
+    fn counted(&self) -> (u64, u64) {
+        self.sinks
+            .iter()
+            .map(|sink| sink.counters())
+            .fold((0, 0), |(sent, refused), counters| (sent + counters.sent, refused + counters.refused))
+    }
+}
