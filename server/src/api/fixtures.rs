@@ -219,7 +219,6 @@ impl<'a> Lab<'a> {
         .expect("an SSH audit");
     }
 
-
     /// A line of a scan's log.
     pub(crate) async fn log(&self, scan_id: i64, message: &str) -> i64 {
         sqlx::query_scalar(

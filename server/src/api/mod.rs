@@ -27,6 +27,7 @@ mod networks;
 mod ports;
 mod problem;
 mod router;
+pub mod scanner_contract;
 mod scans;
 pub mod users;
 
@@ -62,6 +63,7 @@ pub fn routes() -> ApiRouter {
         .merge(global_ports::routes())
         .merge(networks::routes())
         .merge(ports::routes())
+        .merge(scanner_contract::routes())
         .merge(scans::routes())
         .merge(users::routes())
 }

@@ -163,13 +163,15 @@ impl Sightings {
         }
     }
 
-    /// Takes in what answers at a port.
+    /// Takes in what answers at a port; said twice, the last word counts, and a banner is not forgotten.
     pub fn add_service(&mut self, mut service: Service, origin: &Origin) {
         service.endpoint.address = service.endpoint.address.to_canonical();
         service.seen_at_ms = Timestamp(origin.time_of(service.seen_at_ms).timestamp_millis());
         if !origin.block.contains(&service.endpoint.address) {
             self.foreign += 1;
         } else if service.verdict != Verdict::Unreachable {
+            let known = self.services.remove(&service.endpoint);
+            service.banner = service.banner.or_else(|| known.and_then(|known| known.banner));
             self.services.insert(service.endpoint, service);
         }
     }

@@ -31,6 +31,7 @@ pub mod observations;
 pub mod ports;
 pub mod rules;
 pub mod scan_lifecycle;
+pub mod scanner_contract;
 pub mod scans;
 pub mod sessions;
 pub mod ssh;

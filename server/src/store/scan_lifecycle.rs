@@ -160,6 +160,8 @@ pub struct RunningScan {
     pub trigger_type: String,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
+    /// When its agent was through.
+    pub completed_at: Option<DateTime<Utc>>,
     /// The addresses it is for.
     pub block: ipnet::IpNet,
     /// The settings it runs with.
@@ -174,7 +176,7 @@ pub struct RunningScan {
 pub async fn lock(db: &mut PgConnection, scan_id: i64) -> sqlx::Result<Option<RunningScan>> {
     sqlx::query_as(
         "-- lock_scan
-        select s.id, s.network_id, s.kind, s.status, s.trigger_type, s.started_at,
+        select s.id, s.network_id, s.kind, s.status, s.trigger_type, s.started_at, s.completed_at,
                coalesce(s.target_address::inet, n.block::inet) as block, s.parameters, n.name as network_name, n.alert_config
         from scans s join networks n on n.id = s.network_id
         where s.id = $1
