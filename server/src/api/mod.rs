@@ -18,17 +18,24 @@
 
 pub mod agent_protocol;
 mod alerts;
+pub mod api_keys;
+pub mod audit;
 mod common;
+pub mod events;
 mod extract;
 #[cfg(test)]
 mod fixtures;
 mod global_ports;
+pub mod health;
+pub mod login;
 mod networks;
+pub mod openapi;
 mod ports;
 mod problem;
 mod router;
 pub mod scanner_contract;
 mod scans;
+pub mod setup;
 pub mod users;
 
 use axum::{
@@ -48,7 +55,7 @@ pub use extract::{Json, OptionalJson, Page, Path, Query, at_least, at_most, lax_
 pub use problem::{Detail, FieldError, OnConstraint, Problem, ProblemBody};
 pub use router::ApiRouter;
 
-use crate::{auth::ClientAddress, state::AppState};
+use crate::{auth::ClientAddress, metrics, state::AppState, web};
 
 /// The largest body of an ordinary request, in bytes.
 const BODY_LIMIT: usize = 2 << 20;
@@ -60,11 +67,18 @@ pub fn routes() -> ApiRouter {
     ApiRouter::new()
         .merge(agent_protocol::routes())
         .merge(alerts::routes())
+        .merge(api_keys::routes())
+        .merge(audit::routes())
+        .merge(events::routes())
         .merge(global_ports::routes())
+        .merge(health::routes())
+        .merge(login::routes())
         .merge(networks::routes())
+        .merge(openapi::routes())
         .merge(ports::routes())
         .merge(scanner_contract::routes())
         .merge(scans::routes())
+        .merge(setup::routes())
         .merge(users::routes())
 }
 
@@ -72,18 +86,15 @@ pub fn routes() -> ApiRouter {
 pub fn app(state: &AppState) -> Router {
     let router = routes().guarded(state).with_state(state.clone());
     router
-        .fallback(not_found)
+        .fallback(web::serve)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(metrics::measure))
         .layer(middleware::from_fn(body_limit))
         .layer(CsrfLayer::new().with_rejection_response(|_| cross_site()))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(middleware::from_fn_with_state(state.clone(), client_address))
         .layer(TraceLayer::new_for_http())
-}
-
-async fn not_found() -> Problem {
-    Problem::not_found("Not Found")
 }
 
 async fn method_not_allowed() -> Problem {
@@ -122,5 +133,6 @@ async fn client_address(State(state): State<AppState>, mut request: Request, nex
     let mut response = next.run(request).await;
     // What a signed-in user reads must not stay in a shared cache.
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    web::secure(&mut response);
     response
 }

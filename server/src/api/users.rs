@@ -12,7 +12,7 @@ use axum::{extract::State, http::StatusCode};
 use super::{ApiRouter, Json, OnConstraint, Path, Problem, ProblemBody, present};
 use crate::{
     audit::{Actor, Entry},
-    auth::{Access, Caller, Permission, Role, check_new_password},
+    auth::{self, Access, Caller, Permission, Role, check_new_password},
     state::AppState,
     store::{
         sessions,
@@ -108,6 +108,7 @@ pub struct UserUpdateRequest {
     /// The only networks the user may see; null = all.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<i64>>)]
+    #[expect(clippy::option_option, reason = "left out and null mean different things")]
     network_ids: Option<Option<Vec<i64>>>,
 }
 
@@ -254,7 +255,7 @@ async fn keep_one_admin(db: &mut PgConnection, user: &User) -> Result<(), Proble
 /// The caller's own session survives the change of the caller's own password.
 fn own_session(caller: &Caller, id: i64) -> Option<i64> {
     match caller.via {
-        crate::auth::Via::Session { id: session } if caller.user_id == id => Some(session),
+        auth::Via::Session { id: session } if caller.user_id == id => Some(session),
         _ => None,
     }
 }
@@ -267,24 +268,11 @@ fn email_taken() -> Problem {
     Problem::bad_request("A user with this email already exists")
 }
 
-/// The address without blanks around it, or 422. Whether it takes mail only a mail can tell; this catches slips.
 pub(super) fn check_email(email: &str) -> Result<&str, Problem> {
-    let trimmed = email.trim();
-    let is_plausible = trimmed.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty()
-            && domain.contains('.')
-            && !domain.contains('@')
-            && domain.split('.').all(|label| !label.is_empty())
-    });
-    let is_clean = trimmed.len() <= 254
-        && !trimmed.chars().any(|character| character.is_whitespace() || character.is_control());
-    if is_plausible && is_clean {
-        return Ok(trimmed);
-    }
-    Err(Problem::invalid_value(&["body", "email"], "value is not a valid email address", email))
+    auth::check_email(email).map_err(|reason| Problem::invalid_value(&["body", "email"], reason, email))
 }
 
-fn check_password(password: &str) -> Result<(), Problem> {
+pub(super) fn check_password(password: &str) -> Result<(), Problem> {
     check_new_password(password).map_err(|message| Problem::invalid_value(&["body", "password"], message, ""))
 }
 

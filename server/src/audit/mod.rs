@@ -41,6 +41,11 @@ impl Actor {
         }
     }
 
+    /// A user who has just shown a password.
+    pub fn user(id: i64, email: &str, address: Option<ClientAddress>) -> Self {
+        Self { kind: "user", id: Some(id), name: email.to_owned(), address: address.map(|address| address.0) }
+    }
+
     /// An agent.
     pub fn agent(agent: &AgentCaller) -> Self {
         let address = agent.address.map(|address| address.0);
@@ -141,13 +146,17 @@ pub async fn verify(pool: &PgPool) -> sqlx::Result<ChainState> {
     const PAGE: i64 = 1_000;
     let (last_id, head_hash) = store::head(pool).await?;
     let (mut next, mut previous_hash) = (1, vec![0; 32]);
+    let verdict = |next: i64, previous_hash: &[u8]| {
+        let complete = next == last_id + 1 && previous_hash == head_hash;
+        if complete { ChainState::Intact(last_id) } else { ChainState::BrokenAt(next) }
+    };
     loop {
         let rows = store::chain(pool, next, PAGE).await?;
         let full = rows.len() as i64 == PAGE;
         for row in rows {
-            if row.id > last_id {
-                // Written after the head was read.
-                return Ok(ChainState::Intact(last_id));
+            if next > last_id {
+                // Written after the end was read, or the end was set back.
+                return Ok(verdict(next, &previous_hash));
             }
             if row.id != next || row.previous_hash != previous_hash || row.hash != hash(&row) {
                 return Ok(ChainState::BrokenAt(next));
@@ -156,8 +165,7 @@ pub async fn verify(pool: &PgPool) -> sqlx::Result<ChainState> {
             previous_hash = row.hash;
         }
         if !full {
-            let complete = next == last_id + 1 && previous_hash == head_hash;
-            return Ok(if complete { ChainState::Intact(last_id) } else { ChainState::BrokenAt(next) });
+            return Ok(verdict(next, &previous_hash));
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod address;
 mod caller;
+mod email;
 mod password;
 mod permission;
 mod session;
@@ -21,6 +22,7 @@ mod token;
 
 pub use address::ClientAddress;
 pub use caller::{AgentCaller, Caller, NetworkScope, Via};
+pub use email::check_email;
 pub use password::{PasswordError, Passwords, check_new_password};
 pub use permission::{Access, Permission, Role};
 pub use session::{SESSION_IDLE, SESSION_LIFE, cookie_name, removal_cookie, session_cookie};

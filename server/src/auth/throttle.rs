@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::ClientAddress;
-use crate::store::throttle as store;
+use crate::{hex, store::throttle as store};
 
 /// Failures are forgotten after this.
 const MEMORY: TimeDelta = TimeDelta::hours(1);
@@ -43,9 +43,8 @@ impl Attempt {
     /// An attempt to log in as `account`. The name is hashed: people type passwords into the wrong field.
     pub fn new(account: &str, address: Option<ClientAddress>) -> Self {
         let digest = Sha256::digest(account.to_lowercase().as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let network = address.map(|address| format!("network:{}", address.network()));
-        Self { account: format!("account:{hex}"), network }
+        Self { account: format!("account:{}", hex::encode(&digest)), network }
     }
 
     /// How long this attempt has to wait; `None` when it may go on.

@@ -3,6 +3,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
+use crate::hex;
+
 /// What a token is for. The prefix lets people and secret scanners see it; it proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
@@ -46,7 +48,7 @@ impl Token {
     /// 256 bits as 64 hexadecimal digits: what OPM's agents expect of an API key.
     pub fn generate_hex() -> Self {
         let secret: [u8; 32] = rand::random();
-        Self(secret.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex::encode(&secret))
     }
 
     /// The text to hand over.

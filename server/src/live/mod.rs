@@ -5,12 +5,17 @@
 //! restarts), and then the page gets [`Event::Resync`] and reads again. So never publish inside a transaction:
 //! publish after its commit.
 
-use std::sync::Arc;
+mod doorbell;
+
+use std::sync::{Arc, Mutex};
 
 use portreeve_model::Transport;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use sqlx::PgPool;
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A page that is so many events behind is told to read again.
 const BUFFER: usize = 1024;
@@ -133,23 +138,43 @@ impl Event {
 /// The bus between what happens and the pages that show it. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Live {
-    local: broadcast::Sender<Arc<Event>>,
+    /// To this process's pages.
+    pages: broadcast::Sender<Arc<Event>>,
+    /// To the other processes.
+    others: mpsc::Sender<Arc<Event>>,
+    /// Taken by [`Self::join`].
+    outgoing: Arc<Mutex<Option<mpsc::Receiver<Arc<Event>>>>>,
 }
 
 impl Live {
-    /// A bus without listeners.
+    /// A bus without listeners, within this process.
     pub fn new() -> Self {
-        Self { local: broadcast::channel(BUFFER).0 }
+        let (others, outgoing) = mpsc::channel(BUFFER);
+        Self { pages: broadcast::channel(BUFFER).0, others, outgoing: Arc::new(Mutex::new(Some(outgoing))) }
     }
 
     /// Tells everyone. Never waits, never fails: without listeners the event is dropped.
     pub fn publish(&self, event: Event) {
-        let _nobody_listens = self.local.send(Arc::new(event));
+        let event = Arc::new(event);
+        // A full queue means that the database is away: the others' pages read again when it is back.
+        let _queue_is_full = self.others.try_send(Arc::clone(&event));
+        let _nobody_listens = self.pages.send(event);
     }
 
     /// What happens from now on. [`broadcast::error::RecvError::Lagged`] means that events were lost.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.local.subscribe()
+        self.pages.subscribe()
+    }
+
+    /// Joins the buses of all server processes over one database, until the server stops.
+    pub async fn join(self, pool: PgPool, shutdown: CancellationToken) {
+        let taken = self.outgoing.lock().ok().and_then(|mut outgoing| outgoing.take());
+        let Some(outgoing) = taken else { return };
+        let own = Uuid::new_v4();
+        tokio::join!(
+            doorbell::send(pool.clone(), own, outgoing, shutdown.clone()),
+            doorbell::receive(pool, own, self.pages, shutdown),
+        );
     }
 }
 

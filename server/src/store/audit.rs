@@ -45,6 +45,8 @@ pub struct AuditFilter<'a> {
     pub action: Option<&'a str>,
     /// Only this actor's name.
     pub actor: Option<&'a str>,
+    /// Leaves so many out.
+    pub offset: i64,
     /// At most so many.
     pub limit: i64,
 }
@@ -95,17 +97,18 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &AuditFilter<'_>) -> sqlx::Re
         where ($1::bigint is null or id < $1)
           and ($2::text is null or starts_with(action, $2))
           and ($3::text is null or actor_name = $3)
-        order by id desc limit $4",
+        order by id desc limit $4 offset $5",
     )
     .bind(filter.before)
     .bind(filter.action)
     .bind(filter.actor)
     .bind(filter.limit)
+    .bind(filter.offset)
     .fetch_all(db)
     .await
 }
 
-/// How many entries a filter finds in all (its `before` and `limit` aside).
+/// How many entries a filter finds in all (`before`, `offset` and `limit` aside).
 pub async fn count(db: impl PgExecutor<'_>, filter: &AuditFilter<'_>) -> sqlx::Result<i64> {
     sqlx::query_scalar(
         "-- count_audit

@@ -22,10 +22,12 @@ pub mod alert_evaluation;
 pub mod alerts;
 pub mod api_keys;
 pub mod audit;
+pub mod enrollment;
 pub mod global_ports;
 pub mod hosts;
 pub mod ingest;
 pub mod jobs;
+pub mod live;
 pub mod networks;
 pub mod observations;
 pub mod ports;
@@ -34,11 +36,16 @@ pub mod scan_lifecycle;
 pub mod scanner_contract;
 pub mod scans;
 pub mod sessions;
+pub mod setup;
 pub mod ssh;
 pub mod throttle;
 pub mod users;
 
-use sqlx::{PgPool, migrate::Migrator, postgres::PgQueryResult};
+use sqlx::{
+    Connection, Executor, PgConnection, PgExecutor, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgQueryResult},
+};
 
 /// The networks a caller may see, as [`crate::auth::Caller::visible_networks`] tells; `None` means all.
 pub type Scope<'a> = Option<&'a [i64]>;
@@ -49,6 +56,28 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 /// Brings the schema up to this server's version.
 pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     MIGRATIONS.run(pool).await
+}
+
+/// Makes the private cluster's database if it is not there.
+pub async fn create_database(options: &PgConnectOptions) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect_with(&options.clone().database("postgres")).await?;
+    let exists: bool = sqlx::query_scalar(
+        "-- database_exists
+        select exists (select from pg_database where datname = 'portreeve')",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    if !exists {
+        connection.execute("create database portreeve").await?;
+    }
+    connection.close().await
+}
+
+/// PostgreSQL's version, as 150018 for 15.18.
+pub async fn server_version(db: impl PgExecutor<'_>) -> sqlx::Result<i32> {
+    sqlx::query_scalar("-- server_version\n select current_setting('server_version_num')::integer")
+        .fetch_one(db)
+        .await
 }
 
 /// Turns "no row changed" into [`sqlx::Error::RowNotFound`], and more than one into a protocol error: for writes by id.

@@ -59,6 +59,11 @@ impl Client {
         self.agent.expect("an agent's client")
     }
 
+    /// A header that the client sends.
+    pub(crate) fn header_value(&self, name: &str) -> &str {
+        self.headers[name].to_str().expect("text")
+    }
+
     /// Any request; the client's headers are added where the request has none of that name.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Reply {
         for (name, value) in &self.headers {

@@ -190,7 +190,7 @@ fn prepare(account: &Account, base: &Path, prepared: &Path) {
         .output()
         .expect("initdb runs");
     assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
-    let mut server = start(account, &half_made);
+    let server = start(account, &half_made);
     let options = options(&half_made);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -204,7 +204,7 @@ fn prepare(account: &Account, base: &Path, prepared: &Path) {
     fs::write(half_made.join("keep"), "").expect("a file");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGINT)
         .expect("it lives");
-    server.wait().expect("it ends");
+    server.join().expect("it ends");
     fs::rename(&half_made, prepared).expect("nobody else made it: we hold the lock");
 }
 
@@ -214,7 +214,7 @@ fn copy(account: &Account, from: &Path, to: &Path) {
 }
 
 /// Starts PostgreSQL under a shell that ends it when this process dies.
-fn start(account: &Account, run: &Path) -> std::process::Child {
+fn start(account: &Account, run: &Path) -> std::thread::JoinHandle<()> {
     const SHELL: &str = r#"
         "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c synchronous_commit=off \
             -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 -c max_connections=200 \
@@ -228,19 +228,15 @@ fn start(account: &Account, run: &Path) -> std::process::Child {
     let mut command = account.command(Path::new("setpriv"));
     command.args(["--pdeathsig", "TERM", "--", "sh", "-c", SHELL, "sh"]);
     command.arg(programs()).arg(run).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    let (started, child) = std::sync::mpsc::channel();
-    // The kernel's word goes out when the *thread* that started the child ends: this one never does.
-    std::thread::spawn(move || {
-        started.send(command.spawn().expect("setpriv (util-linux) runs")).expect("someone waits");
-        loop {
-            std::thread::park();
-        }
+    // The kernel's word goes out when the *thread* that started the child ends: this one ends after the child.
+    let thread = std::thread::spawn(move || {
+        let mut child = command.spawn().expect("setpriv (util-linux) runs");
+        child.wait().expect("our own child");
     });
-    let child = child.recv().expect("it was started");
     for _ in 0..3_000 {
         let pid_file = fs::read_to_string(run.join("data/postmaster.pid")).unwrap_or_default();
         if pid_file.lines().last().is_some_and(|line| line.trim() == "ready") {
-            return child;
+            return thread;
         }
         std::thread::sleep(Duration::from_millis(10));
     }

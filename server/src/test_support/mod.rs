@@ -45,7 +45,7 @@ pub(crate) struct TestApp {
     state: AppState,
     clock: TestClock,
     users: AtomicU64,
-    database: cluster::Database,
+    _database: cluster::Database,
 }
 
 impl TestApp {
@@ -64,7 +64,7 @@ impl TestApp {
             .expect("the test database takes connections");
         let clock = TestClock::new();
         let state = AppState::new(pool, clock.clock(), config);
-        Self { state, clock, users: AtomicU64::new(0), database }
+        Self { state, clock, users: AtomicU64::new(0), _database: database }
     }
 
     /// The server's parts.
@@ -85,11 +85,6 @@ impl TestApp {
     /// The time on the server's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.state.clock.now()
-    }
-
-    /// How to connect to the database from elsewhere.
-    pub(crate) fn database_options(&self) -> sqlx::postgres::PgConnectOptions {
-        self.database.options()
     }
 
     /// The routes, for serving them on a real socket.
@@ -180,11 +175,6 @@ impl TestClock {
     /// Moves the time.
     pub(crate) fn advance(&self, by: TimeDelta) {
         *self.0.lock().expect("no panic while held") += by;
-    }
-
-    /// Sets the time.
-    pub(crate) fn set(&self, to: DateTime<Utc>) {
-        *self.0.lock().expect("no panic while held") = to;
     }
 
     fn clock(&self) -> Clock {
