@@ -177,7 +177,7 @@ async fn refusal(response: Response) -> UplinkError {
     let problem = Problem::read(status, &body);
     match status {
         StatusCode::UNAUTHORIZED => UplinkError::Unauthorized(problem.detail),
-        StatusCode::CONFLICT if problem.mentions("batches-missing") => {
+        StatusCode::CONFLICT if problem.code.contains("batches-missing") => {
             UplinkError::BatchesMissing(problem.detail)
         }
         StatusCode::CONFLICT => UplinkError::LeaseLost(problem.detail),
@@ -193,25 +193,33 @@ async fn refusal(response: Response) -> UplinkError {
 }
 
 /// The parts of a problem document (RFC 9457) that an agent reads.
+#[derive(Default, serde::Deserialize)]
+struct RawProblem {
+    #[serde(default)]
+    detail: serde_json::Value,
+    #[serde(default)]
+    code: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+/// The same, made harmless.
 struct Problem {
     detail: String,
-    whole: String,
+    /// The problem's name, as `batches-missing`.
+    code: String,
 }
 
 impl Problem {
     fn read(status: StatusCode, body: &[u8]) -> Self {
-        let whole = crate::plain(body);
-        let detail = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|problem| {
-            let detail = problem.get("detail")?;
-            Some(detail.as_str().map_or_else(|| detail.to_string(), str::to_owned))
-        });
-        let detail = detail.map(|text| crate::plain(text.as_bytes())).unwrap_or_else(|| whole.clone());
+        let raw = serde_json::from_slice::<RawProblem>(body).unwrap_or_default();
+        let detail = match &raw.detail {
+            serde_json::Value::Null => crate::plain(body),
+            serde_json::Value::String(text) => crate::plain(text.as_bytes()),
+            other => crate::plain(other.to_string().as_bytes()),
+        };
         let detail = if detail.is_empty() { status.to_string() } else { detail };
-        Self { detail, whole }
-    }
-
-    fn mentions(&self, code: &str) -> bool {
-        self.whole.contains(code)
+        Self { detail, code: if raw.code.is_empty() { raw.kind } else { raw.code } }
     }
 }
 
@@ -246,5 +254,11 @@ mod tests {
         assert_eq!(read(r#"{"detail":[{"msg":"bad line"}]}"#), r#"[{"msg":"bad line"}]"#);
         assert_eq!(read("gate\u{1b}way"), "gate\u{fffd}way");
         assert_eq!(read(""), "409 Conflict");
+        let named = |body: &str| Problem::read(status, body.as_bytes()).code;
+        assert_eq!(
+            named(r#"{"type":"about:blank","code":"batches-missing","detail":"x"}"#),
+            "batches-missing"
+        );
+        assert_eq!(named(r#"{"type":"https://x/batches-missing"}"#), "https://x/batches-missing");
     }
 }

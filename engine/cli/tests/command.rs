@@ -390,6 +390,74 @@ fn without_rights_the_way_out_is_told() {
     }
 }
 
+/// Raw sockets need root: a developer without it sees why nothing was tested, CI always has it.
+fn can_open_raw_sockets() -> bool {
+    if !is_root() {
+        assert!(std::env::var_os("CI").is_none(), "raw socket tests need root in CI");
+        eprintln!("skipped: raw sockets need root");
+    }
+    is_root()
+}
+
+#[test]
+fn raw_sockets_scan_loopback_with_packets_of_our_own() {
+    if !can_open_raw_sockets() {
+        return;
+    }
+    let (_listening, open) = listener();
+    let closed = closed_port();
+    let ports = format!("{open},{closed}");
+    let output = succeeded(&["scan", "127.0.0.1", "--wait", "500ms", "--all", "--ndjson", "-p", &ports]);
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let state = |port: u16| {
+        let line = lines.iter().find(|line| line["type"] == "port" && line["port"] == port);
+        line.map(|line| (line["state"].clone(), line["reason"].clone()))
+    };
+    assert_eq!(state(open), Some((json!("open"), json!("syn-ack"))), "{lines:#?}");
+    assert_eq!(state(closed), Some((json!("closed"), json!("reset"))), "{lines:#?}");
+    refused(&["scan", "127.0.0.1", "-p", "80", "--interface", "nope0"], 2, &["nope0", "ip link"]);
+}
+
+#[test]
+fn rights_are_gone_while_the_scan_runs() {
+    if !can_open_raw_sockets() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder for the checkpoint");
+    let mut child = command(&["scan", "127.0.0.1", "-p", "1-5000", "--rate", "500", "-sV"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let tasks = format!("/proc/{}/task", child.id());
+    // The engine's threads are there once sockets are open and rights are dropped.
+    let mut threads = Vec::new();
+    while threads.len() < 4 {
+        assert_eq!(child.try_wait().expect("asked"), None, "it ended before it was looked at");
+        thread::sleep(std::time::Duration::from_millis(20));
+        threads = std::fs::read_dir(&tasks).expect("threads").filter_map(Result::ok).collect();
+    }
+    let effective: Vec<_> = threads
+        .iter()
+        .map(|thread| std::fs::read_to_string(thread.path().join("status")).expect("status"))
+        .map(|status| status.lines().find(|line| line.starts_with("CapEff:")).expect("rights").to_owned())
+        .collect();
+    interrupt(child.id());
+    child.wait().expect("ended");
+    assert!(effective.iter().all(|line| line.ends_with("0000000000000000")), "{effective:?}");
+}
+
+#[test]
+fn this_host_can_scan() {
+    let output = portreeve(&["selftest", "--json"]);
+    let checks: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    for check in checks.as_array().expect("checks") {
+        assert!(check["ok"] == true || (check["name"] == "rights" && !is_root()), "{check:#}");
+    }
+}
+
 #[test]
 fn a_listener_that_is_gone_is_not_found() {
     let (listening, port) = listener();

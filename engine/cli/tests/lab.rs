@@ -1,0 +1,103 @@
+//! The real binary in a lab of namespaces with real services: it finds exactly what is there.
+
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    process::{Command, Output},
+    thread::sleep,
+    time::Duration,
+};
+
+use portreeve_lab::{Lab, in_namespace, nginx, openssh, redis};
+use serde_json::Value;
+
+/// A scanner, a web server, and a host with SSH and Redis. `None` without root, which CI has.
+fn lab(name: &str) -> Option<Lab> {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "lab tests need root in CI");
+        eprintln!("skipped: network namespaces need root");
+        return None;
+    }
+    let mut lab = Lab::new(name).expect("lab");
+    for (host, last) in [("scan", 1), ("web", 2), ("data", 3)] {
+        lab.add_host(host, Ipv4Addr::new(10, 99, 0, last), 24).expect("host");
+    }
+    nginx(&mut lab, "web", 80).expect("nginx");
+    openssh(&mut lab, "data", 22).expect("sshd");
+    redis(&mut lab, "data", 6379).expect("redis");
+    wait_for_listeners(&lab, "web", &[80]);
+    wait_for_listeners(&lab, "data", &[22, 6379]);
+    Some(lab)
+}
+
+fn wait_for_listeners(lab: &Lab, host: &str, ports: &[u16]) {
+    let mut listening = String::new();
+    for _ in 0..600 {
+        let output = in_namespace(&lab.namespace(host), "ss").arg("-ltnH").output().expect("ss, of iproute2");
+        listening = String::from_utf8_lossy(&output.stdout).into_owned();
+        if ports.iter().all(|port| listening.contains(&format!("0.0.0.0:{port} "))) {
+            return;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    panic!("the services of {host} never listened: {listening}");
+}
+
+fn portreeve(lab: &Lab, host: &str, arguments: &[&str]) -> Output {
+    let mut command: Command = in_namespace(&lab.namespace(host), env!("CARGO_BIN_EXE_portreeve"));
+    let output = command.args(arguments).env("HOME", "/nonexistent").output().expect("the binary runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn discovery_finds_exactly_the_hosts_of_the_segment() {
+    let Some(lab) = lab("clid") else { return };
+    let output = portreeve(&lab, "scan", &["discover", "10.99.0.0/24", "--rate", "5000", "--json"]);
+    let document = document(&output);
+    let hosts: BTreeSet<_> =
+        document["hosts"].as_array().expect("hosts").iter().map(|host| host["address"].to_string()).collect();
+    assert_eq!(hosts, ["\"10.99.0.1\"", "\"10.99.0.2\"", "\"10.99.0.3\""].map(str::to_owned).into());
+}
+
+/// Address, port, service, product.
+fn found(document: &Value) -> BTreeSet<(String, u64, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ports = document["ports"].as_array().expect("ports").iter();
+    ports
+        .map(|port| {
+            let service = &port["service"];
+            let number = port["port"].as_u64().expect("a number");
+            (text(&port["address"]), number, text(&service["name"]), text(&service["product"]))
+        })
+        .collect()
+}
+
+#[test]
+fn a_scan_of_the_segment_finds_exactly_the_truth() {
+    let Some(lab) = lab("cli") else { return };
+    let truth: BTreeSet<_> = [
+        ("10.99.0.2", 80, "http", "nginx"),
+        ("10.99.0.3", 22, "ssh", "OpenSSH"),
+        ("10.99.0.3", 6379, "redis", "Redis"),
+    ]
+    .into_iter()
+    .map(|(address, port, name, product)| (address.to_owned(), port, name.to_owned(), product.to_owned()))
+    .collect();
+    let ports = ["-p", "22,80,443,3306,5432,6379,8080"];
+    for backend in ["auto", "connect"] {
+        let how = ["scan", "10.99.0.0/24", "-sV", "--json", "--rate", "5000", "--backend", backend];
+        let document = document(&portreeve(&lab, "scan", &[&how[..], &ports].concat()));
+        assert_eq!(found(&document), truth, "{backend}: {document:#}");
+        let reason = if backend == "connect" { "connect-accepted" } else { "syn-ack" };
+        for port in document["ports"].as_array().expect("ports") {
+            assert_eq!(port["reason"], reason, "{port:#}");
+            assert!(!port["service"]["version"].is_null(), "{port:#}");
+        }
+        assert_eq!(document["summary"]["addresses"], 256);
+    }
+}
