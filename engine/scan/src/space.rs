@@ -54,16 +54,19 @@ impl ProbeSpace {
     /// Every port of `ports` at every address.
     pub(crate) fn ports(targets: TargetSet, ports: &PortSet) -> Self {
         let tcp = ports.tcp().map(ProbeKind::Tcp);
-        let mut kinds: Vec<ProbeKind> = tcp.chain(ports.udp().map(ProbeKind::Udp)).collect();
-        kinds.sort_unstable();
-        Self { targets, kinds }
+        Self::of_kinds(targets, tcp.chain(ports.udp().map(ProbeKind::Udp)).collect())
     }
 
     /// What shows whether a host is there: an echo request and a few common ports.
     pub(crate) fn discovery(targets: TargetSet) -> Self {
-        let mut kinds: Vec<ProbeKind> = Self::PING_PORTS.into_iter().map(ProbeKind::Tcp).collect();
-        kinds.push(ProbeKind::Echo);
+        let ports = Self::PING_PORTS.into_iter().map(ProbeKind::Tcp);
+        Self::of_kinds(targets, ports.chain([ProbeKind::Echo]).collect())
+    }
+
+    /// Every one of these probes at every address.
+    pub(crate) fn of_kinds(targets: TargetSet, mut kinds: Vec<ProbeKind>) -> Self {
         kinds.sort_unstable();
+        kinds.dedup();
         Self { targets, kinds }
     }
 

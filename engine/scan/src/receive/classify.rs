@@ -225,3 +225,220 @@ fn traits(packet: &Packet<'_>, segment: &Segment<'_>) -> SynAckTraits {
         dont_fragment: matches!(packet, Packet::V4(packet) if packet.dont_fragment()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4, icmpv6};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{TargetSetBuilder, receive::DropCause};
+
+    const US: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+    const THEM: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+    const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 254);
+    const US_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 1);
+    const THEM_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 2);
+    const KEY: CookieKey = CookieKey::new([1, 2]);
+    const FIRST_PORT: u16 = 61_000;
+
+    /// Hosts .2 and .3 of both families, ports 80 and U:53, echo asked for as well.
+    fn space() -> ProbeSpace {
+        let targets = TargetSetBuilder::new().include("10.99.0.2-3 fd99::2-fd99::3");
+        let targets = targets.and_then(TargetSetBuilder::build).expect("targets");
+        ProbeSpace::of_kinds(targets, vec![ProbeKind::Echo, ProbeKind::Tcp(80), ProbeKind::Udp(53)])
+    }
+
+    fn classify(packet: &[u8]) -> Result<Reply, DropCause> {
+        let ports = SourcePorts::new(FIRST_PORT, 2).expect("fits");
+        Classifier { space: &space(), key: KEY, ports }.classify(packet)
+    }
+
+    fn cookie(attempt: u16) -> u32 {
+        KEY.syn((US.into(), FIRST_PORT + attempt), (THEM.into(), 80))
+    }
+
+    /// A segment from the target's port 80, with the flags set by `flag`.
+    fn segment(acknowledgement: u32, attempt: u16, flag: fn(&mut etherparse::TcpHeader)) -> Vec<u8> {
+        let mut tcp = etherparse::TcpHeader::new(80, FIRST_PORT + attempt, 77, 64_240);
+        tcp.acknowledgment_number = acknowledgement;
+        flag(&mut tcp);
+        let builder = PacketBuilder::ipv4(THEM.octets(), US.octets(), 61).tcp_header(tcp);
+        let mut packet = Vec::new();
+        builder.write(&mut packet, &[]).expect("fits");
+        packet
+    }
+
+    fn syn_ack(tcp: &mut etherparse::TcpHeader) {
+        (tcp.syn, tcp.ack) = (true, true);
+    }
+
+    fn rst_ack(tcp: &mut etherparse::TcpHeader) {
+        (tcp.rst, tcp.ack) = (true, true);
+    }
+
+    /// Our probe as a router would quote it.
+    fn probe(kind: ProbeKind) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4(US.octets(), THEM.octets(), 1);
+        match kind {
+            ProbeKind::Tcp(port) => {
+                builder.tcp(FIRST_PORT, port, cookie(0), 64_240).syn().write(&mut packet, &[])
+            }
+            ProbeKind::Udp(port) => builder.udp(FIRST_PORT, port).write(&mut packet, b"hello"),
+            ProbeKind::Echo => {
+                let cookie = KEY.echo(US.into(), THEM.into(), 1);
+                builder.icmpv4_echo_request(cookie.identifier, cookie.sequence).write(&mut packet, &[])
+            }
+        }
+        .expect("fits");
+        packet
+    }
+
+    fn unreachable(from: Ipv4Addr, code: u8, quote: &[u8]) -> Vec<u8> {
+        let kind =
+            Icmpv4Type::Unknown { type_u8: icmpv4::TYPE_DEST_UNREACH, code_u8: code, bytes5to8: [0; 4] };
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4(from.octets(), US.octets(), 250)
+            .icmpv4(kind)
+            .write(&mut packet, quote)
+            .expect("fits");
+        packet
+    }
+
+    #[test]
+    fn a_syn_ack_with_the_cookie_is_an_open_port() {
+        for attempt in [0, 1] {
+            let reply = classify(&segment(cookie(attempt).wrapping_add(1), attempt, syn_ack)).expect("ours");
+            assert_eq!((reply.state, reply.reason), (PortState::Open, Reason::SynAck));
+            assert_eq!((reply.attempt, reply.ttl, reply.from_target), (Some(attempt as u8), Some(61), true));
+            assert_eq!((reply.target.address, reply.target.kind), (THEM.into(), ProbeKind::Tcp(80)));
+            assert_eq!(reply.syn_ack.expect("traits").window, 64_240);
+        }
+    }
+
+    #[test]
+    fn a_reset_with_the_cookie_is_a_closed_port() {
+        let reply = classify(&segment(cookie(0).wrapping_add(1), 0, rst_ack)).expect("ours");
+        assert_eq!((reply.state, reply.reason, reply.syn_ack), (PortState::Closed, Reason::Reset, None));
+    }
+
+    #[test]
+    fn segments_without_the_cookie_are_dropped() {
+        let right = cookie(0).wrapping_add(1);
+        let cause = |packet: Vec<u8>| classify(&packet).expect_err("not ours");
+        assert_eq!(cause(segment(right.wrapping_add(1), 0, syn_ack)), DropCause::WrongCookie);
+        assert_eq!(cause(segment(right, 1, syn_ack)), DropCause::WrongCookie);
+        assert_eq!(cause(segment(right, 2, syn_ack)), DropCause::OtherPort);
+        assert_eq!(cause(segment(right, 0, |tcp| tcp.rst = true)), DropCause::WrongCookie);
+        assert_eq!(cause(segment(right, 0, |tcp| tcp.ack = true)), DropCause::UnexpectedFlags);
+        // Our own probe, as loopback shows it.
+        assert_eq!(cause(probe(ProbeKind::Tcp(FIRST_PORT))), DropCause::UnexpectedFlags);
+    }
+
+    #[test]
+    fn unreachable_codes_say_who_refused() {
+        for (code, state, reason) in [
+            (0, PortState::Unreachable, Reason::NetworkUnreachable),
+            (1, PortState::Unreachable, Reason::HostUnreachable),
+            (2, PortState::Filtered, Reason::ProtocolUnreachable),
+            (3, PortState::Filtered, Reason::PortUnreachable),
+            (9, PortState::Filtered, Reason::AdminProhibited),
+            (10, PortState::Filtered, Reason::AdminProhibited),
+            (13, PortState::Filtered, Reason::AdminProhibited),
+        ] {
+            let reply = classify(&unreachable(ROUTER, code, &probe(ProbeKind::Tcp(80)))).expect("ours");
+            assert_eq!((reply.state, reply.reason, reply.from_target), (state, reason, false), "code {code}");
+        }
+        let needs_fragmentation = unreachable(ROUTER, 4, &probe(ProbeKind::Tcp(80)));
+        assert_eq!(classify(&needs_fragmentation).expect_err("no verdict"), DropCause::UnexpectedIcmp);
+    }
+
+    #[test]
+    fn a_udp_port_is_closed_only_if_its_host_says_so() {
+        let quote = probe(ProbeKind::Udp(53));
+        let by_host = classify(&unreachable(THEM, 3, &quote)).expect("ours");
+        assert_eq!((by_host.state, by_host.from_target), (PortState::Closed, true));
+        let by_router = classify(&unreachable(ROUTER, 3, &quote)).expect("ours");
+        assert_eq!((by_router.state, by_router.from_target), (PortState::Filtered, false));
+    }
+
+    #[test]
+    fn quotes_are_as_short_as_rfc_792_allows_and_carry_the_cookie() {
+        let quote = probe(ProbeKind::Tcp(80));
+        let short = classify(&unreachable(ROUTER, 1, &quote[..28])).expect("20 bytes of IP and 8 of TCP");
+        assert_eq!(short.target.kind, ProbeKind::Tcp(80));
+        assert!(classify(&unreachable(ROUTER, 1, &quote[..27])).is_err());
+        let mut forged = quote;
+        forged[27] ^= 1;
+        assert_eq!(classify(&unreachable(ROUTER, 1, &forged)).expect_err("forged"), DropCause::WrongCookie);
+        let echo = classify(&unreachable(ROUTER, 1, &probe(ProbeKind::Echo))).expect("ours");
+        assert_eq!((echo.target.kind, echo.attempt), (ProbeKind::Echo, Some(1)));
+    }
+
+    #[test]
+    fn echo_replies_and_datagrams() {
+        let cookie = KEY.echo(US.into(), THEM.into(), 0);
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4(THEM.octets(), US.octets(), 64);
+        builder.icmpv4_echo_reply(cookie.identifier, cookie.sequence).write(&mut packet, &[]).expect("fits");
+        assert_eq!(classify(&packet).expect("ours").target.kind, ProbeKind::Echo);
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4(THEM.octets(), US.octets(), 64);
+        builder.udp(53, FIRST_PORT + 1).write(&mut packet, b"answer").expect("fits");
+        let reply = classify(&packet).expect("ours");
+        assert_eq!((reply.state, reply.reason, reply.attempt), (PortState::Open, Reason::UdpReply, Some(1)));
+        let mut stranger = Vec::new();
+        let builder = PacketBuilder::ipv4(ROUTER.octets(), US.octets(), 64);
+        builder.udp(53, FIRST_PORT).write(&mut stranger, b"answer").expect("fits");
+        assert_eq!(classify(&stranger).expect_err("not asked"), DropCause::NotATarget);
+    }
+
+    #[test]
+    fn ipv6_replies() {
+        let cookie = KEY.syn((US_V6.into(), FIRST_PORT), (THEM_V6.into(), 80));
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv6(THEM_V6.octets(), US_V6.octets(), 63);
+        builder
+            .tcp(80, FIRST_PORT, 5, 1000)
+            .syn()
+            .ack(cookie.wrapping_add(1))
+            .write(&mut packet, &[])
+            .expect("fits");
+        let reply = classify(&packet).expect("ours");
+        assert_eq!(
+            (reply.state, reply.ttl, reply.target.address),
+            (PortState::Open, Some(63), THEM_V6.into())
+        );
+
+        let mut quote = Vec::new();
+        let builder = PacketBuilder::ipv6(US_V6.octets(), THEM_V6.octets(), 1);
+        builder.udp(FIRST_PORT, 53).write(&mut quote, &[]).expect("fits");
+        let kind = Icmpv6Type::Unknown { type_u8: icmpv6::TYPE_DST_UNREACH, code_u8: 4, bytes5to8: [0; 4] };
+        let mut packet = Vec::new();
+        PacketBuilder::ipv6(THEM_V6.octets(), US_V6.octets(), 64)
+            .icmpv6(kind)
+            .write(&mut packet, &quote)
+            .expect("fits");
+        assert_eq!(classify(&packet).expect("ours").state, PortState::Closed);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_classified_or_dropped(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = classify(&bytes);
+        }
+
+        /// Whoever changes anything that the cookie covers is found out.
+        #[test]
+        fn a_damaged_reply_never_speaks_for_another_target(at in 12_usize..40, bit in 0_u8..8) {
+            let mut packet = segment(cookie(0).wrapping_add(1), 0, syn_ack);
+            packet[at] ^= 1 << bit;
+            if let Ok(reply) = classify(&packet) {
+                prop_assert_eq!((reply.target.address, reply.target.kind), (IpAddr::from(THEM), ProbeKind::Tcp(80)));
+            }
+        }
+    }
+}
