@@ -64,9 +64,9 @@ impl fmt::Display for Phase {
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
-    /// Probes sent, repeats included.
+    /// Probes sent, repeats and questions for hardware addresses included.
     pub probes_sent: u64,
-    /// Probes to be sent without repeats, in this shard.
+    /// Probes to be sent without repeats, in this shard and phase.
     pub probes_total: u64,
     /// Probes dealt with in the first pass: sent, or left out because the host is known to be away.
     pub probes_done: u64,
@@ -137,8 +137,11 @@ impl Control {
         self.0.phase.store(phase as u8, Relaxed);
     }
 
-    pub(crate) fn set_total(&self, probes: u64) {
-        self.0.probes_total.store(probes, Relaxed);
+    /// A new phase, of which nothing is done yet.
+    pub(crate) fn begin(&self, phase: Phase, probes_total: u64) {
+        self.0.probes_done.store(0, Relaxed);
+        self.0.probes_total.store(probes_total, Relaxed);
+        self.set_phase(phase);
     }
 
     pub(crate) fn set_rate(&self, rate_pps: u32) {

@@ -18,7 +18,7 @@ pub enum Event {
 pub struct ScanReport {
     /// The backends used, as `ring` or `ring+raw-ip`.
     pub backend: String,
-    /// Probes sent, repeats included.
+    /// Probes sent, repeats and questions for hardware addresses included.
     pub probes_sent: u64,
     /// Addresses × ports of this shard.
     pub targets: u64,
@@ -28,7 +28,7 @@ pub struct ScanReport {
     pub open_ports: u64,
     /// Hosts found.
     pub hosts: u64,
-    /// Frames received and not used, by cause; causes that did not occur are left out.
+    /// What was received and not used, and what was not sent, by cause; causes that did not occur are left out.
     pub drops: Vec<(&'static str, u64)>,
     /// From the first probe to the last reply waited for.
     pub duration: Duration,

@@ -49,7 +49,7 @@ impl Scan {
         let stages = self.into_stages(control, events);
         let end = thread::scope(|scope| {
             let work = scope.spawn(|| stages.work());
-            summary.pass_on(&found, emit);
+            summary.pass_on(found, emit);
             work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         control.set_phase(Phase::Done);

@@ -181,9 +181,11 @@ impl Stages {
         let order = Permutation::new(campaign.space.len(), self.config.seed);
         let hosts = self.config.targets.count();
         let (mut checkpoint, mut asked, mut made) = (campaign.positions.end, 0, 0);
-        control.set_total(campaign.positions.end - campaign.positions.start);
+        control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
         for attempt in 0..=self.config.retries {
-            control.set_phase(if attempt == 0 { campaign.phase } else { Phase::Retrying });
+            if attempt > 0 {
+                control.set_phase(Phase::Retrying);
+            }
             let mut pass = Pass {
                 space: &campaign.space,
                 order: &order,
@@ -204,10 +206,11 @@ impl Stages {
             made += 1;
             let last = attempt == self.config.retries;
             if !transmit.settles_itself() && sent > 0 {
-                control.set_phase(if last { Phase::Waiting } else { control.progress().phase });
-                self.await_answers(if last { self.config.wait } else { self.attempt_gap() }, || {
-                    tally.is_settled(asked, hosts)
-                });
+                let wait = if last { self.config.wait } else { self.attempt_gap() };
+                if last {
+                    control.set_phase(Phase::Waiting);
+                }
+                self.await_answers(wait, || tally.is_settled(asked, hosts));
             }
             if let Some(estimate) = tally.miss_estimate(made) {
                 control.set_miss_estimate(estimate);

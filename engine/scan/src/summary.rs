@@ -53,8 +53,9 @@ impl Summary {
         }
     }
 
-    /// Hands every event to the caller until no stage is left to make one.
-    pub(crate) fn pass_on(&mut self, found: &Receiver<Event>, emit: &mut dyn FnMut(Event)) {
+    /// Hands every event to the caller until no stage is left to make one. The channel is dropped when `emit`
+    /// panics, so that no stage waits for it for ever.
+    pub(crate) fn pass_on(&mut self, found: Receiver<Event>, emit: &mut dyn FnMut(Event)) {
         let (mut measured, mut sent) = (self.started, 0);
         loop {
             match found.recv_timeout(Self::RATE_INTERVAL) {

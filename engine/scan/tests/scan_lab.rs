@@ -437,6 +437,34 @@ fn errors_name_what_was_asked_for() {
     );
 }
 
+/// Every right is given up between preparing and running.
+#[test]
+fn a_prepared_scan_needs_no_rights() {
+    let Some(lab) = network() else { return };
+    let _listener = lab.far(|| TcpListener::bind("10.99.1.2:80").expect("free"));
+    for (address, backend) in [
+        ("10.99.1.2", BackendChoice::Ring),
+        ("10.99.1.3", BackendChoice::Batch),
+        ("127.0.0.1", BackendChoice::Auto),
+    ] {
+        let prepared =
+            Scan::prepare(ScanConfig { backend, ..config(address, "80,81") }, Clock::new(|| Timestamp(0)));
+        let scan = prepared.expect("rights are there still");
+        let closed = thread::spawn(move || {
+            for set in [caps::CapSet::Effective, caps::CapSet::Permitted] {
+                caps::clear(None, set).expect("cleared, for this thread");
+            }
+            let mut closed = 0;
+            let report = scan.run(&Control::new(), &mut |event| {
+                closed += u32::from(matches!(event, Event::Port(port) if port.state == PortState::Closed))
+            });
+            (report.expect("runs without rights").completed, closed)
+        });
+        let (completed, closed) = closed.join().expect("no panic");
+        assert!(completed && closed > 0, "{address}: {closed} closed ports");
+    }
+}
+
 #[test]
 fn without_the_right_it_connects_or_says_what_to_do() {
     let Some(()) = alone() else { return };
