@@ -84,10 +84,12 @@ pub struct Probe {
     /// The server greets first: read before the first step, and a listening connection can be reused.
     #[serde(default)]
     pub greets: bool,
-    /// Asked only after these readings: names of services, or ids of entries (those with a slash).
+    /// Asked after these readings: names of services, or ids of entries (those with a slash). On usual
+    /// ports asked unprompted too, if the tier allows it.
     #[serde(default)]
     pub after: Vec<String>,
-    /// 1 asked of every silent port, 2 only of usual ports, 3 only after what `after` names.
+    /// 1-4 asked of every port that does not say what it is, in this order; 5 only of usual ports; 6-9
+    /// only after what `after` names.
     pub tier: u8,
     /// What it may do.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! bytes that tell a reply is one.
 //!
 //! Fields: `snmp.enterprise`, `snmp.version`; `ntp.version`, `ntp.stratum`, `ntp.refid`, `ntp.variables`;
-//! `mqtt.connack`; `tftp.error`; `telnet.text`, `telnet.options`; `ldap.result`.
+//! `mqtt.connack`, `mqtt.version`; `tftp.error`; `telnet.text`, `telnet.options`; `ldap.result`.
 
 use super::{hex, reader::Reader};
 
@@ -15,6 +15,7 @@ pub(super) fn decode(probe: &str, reply: &[u8], add: &mut dyn FnMut(&str, &[u8])
     if let [0x20, 2, 0 | 1, code @ 0..=5, ..] = reply {
         add("mqtt.connack", code.to_string().as_bytes());
     }
+    let _ = mqtt_version(reply, add);
     if let ([0, 5, 0, code @ 0..=8, text @ ..], true) = (reply, probe.starts_with("tftp")) {
         let text = text.strip_suffix(b"\0").unwrap_or(text);
         add("tftp.error", &[format!("{code} ").as_bytes(), text].concat());
@@ -68,6 +69,36 @@ fn ldap(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
     };
     add("ldap.result", kind.as_bytes());
     Some(())
+}
+
+/// The payload of the first PUBLISH among the packets (MQTT 3.1.1, 3.3) whose topic is the broker's
+/// version.
+fn mqtt_version(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
+    const PUBLISH: u8 = 0x30;
+    if !matches!(reply, [0x20 | 0x30..=0x3f | 0x90, ..]) {
+        return None;
+    }
+    let mut reader = Reader(reply);
+    for _ in 0..64 {
+        let kind = reader.u8()?;
+        let mut length = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = reader.u8()?;
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut packet = Reader(reader.take(length)?);
+        if kind & 0xf0 == PUBLISH {
+            let topic = packet.be16()?;
+            if packet.take(topic.into())? == b"$SYS/broker/version" {
+                add("mqtt.version", packet.0);
+                return Some(());
+            }
+        }
+    }
+    None
 }
 
 fn ntp(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {

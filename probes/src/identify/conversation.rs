@@ -75,6 +75,7 @@ pub(super) struct Conversation<'a> {
     tls_tried: bool,
     pub inside_tls: bool,
     wants_tls: bool,
+    sure_of_tls: bool,
     pub tls: Option<TlsInfo>,
     pub first_words: Vec<u8>,
     pub endings: Endings,
@@ -112,6 +113,7 @@ impl<'a> Conversation<'a> {
             tls_tried: false,
             inside_tls: false,
             wants_tls: false,
+            sure_of_tls: false,
             tls: None,
             first_words: Vec::new(),
             endings: Endings::default(),
@@ -162,6 +164,9 @@ impl<'a> Conversation<'a> {
         if self.choice.is_some() {
             return self.next_follow_up();
         }
+        if let Some(probe) = self.next_after_hint() {
+            return Some(Question::Probe(probe));
+        }
         if self.endings.endless + self.endings.dripping > 0 || self.endings.refused > 1 {
             return None;
         }
@@ -180,6 +185,15 @@ impl<'a> Conversation<'a> {
             return Some(Question::Tls);
         }
         probe.map(Question::Probe)
+    }
+
+    /// A question that an entry too weak to be a reading makes worth asking.
+    fn next_after_hint(&self) -> Option<ProbeRef> {
+        let is_wanted = |probe: &&ProbeRef| {
+            !self.asked.contains(&probe.probe.id) && probe.probe.after.iter().any(|id| self.hits.contains(id))
+        };
+        let can = self.open.is_some() || self.may_connect();
+        self.identifier.plan.follow_ups().iter().find(is_wanted).filter(|_| can).cloned()
     }
 
     /// What else the reading makes worth asking.
@@ -234,7 +248,10 @@ impl<'a> Conversation<'a> {
     /// Waits for what the server says unasked.
     async fn listen(&mut self) {
         self.listened = true;
-        let Some(mut connection) = self.connect().await else { return };
+        let fresh = self.reusable(false);
+        let Some(mut connection) = (if fresh.is_some() { fresh } else { self.connect().await }) else {
+            return;
+        };
         let reply = connection.read(self.patience_for_greeting(), self.deadline).await;
         if reply.end == End::Silent {
             self.open = Some(Open::Fresh(connection));
@@ -326,15 +343,18 @@ impl<'a> Conversation<'a> {
     }
 
     async fn shake(&self, stream: tokio::net::TcpStream) -> tls::Handshake {
-        let until = self.deadline.min(Instant::now() + Duration::from_secs(4) + 4 * self.rtt());
+        let now = Instant::now();
+        let until = self.deadline.min(now + Duration::from_secs(4) + 4 * self.rtt());
+        // Where TLS was asked for there is no doubt that it will come.
+        let first = if self.sure_of_tls { until } else { until.min(now + self.patience().first) };
         let name = self.hints.hostname.as_deref();
-        tls::handshake(stream, name, self.endpoint.address, &[b"http/1.1"], until).await
+        tls::handshake(stream, name, self.endpoint.address, &[b"http/1.1"], first, until).await
     }
 
     /// Tries a TLS handshake; from its success on, everything is asked anew inside.
     async fn ask_tls(&mut self) {
         self.tls_tried = true;
-        self.wants_tls = false;
+        self.sure_of_tls = std::mem::take(&mut self.wants_tls);
         let Ok(stream) = Connection::open(self.address, self.connect_until()).await else {
             self.endings.refused += 1;
             return;
@@ -350,6 +370,7 @@ impl<'a> Conversation<'a> {
         self.tls = shaken.info;
         let Some(stream) = shaken.stream else { return };
         self.inside_tls = true;
+        self.sure_of_tls = true;
         self.fields = Fields::default();
         self.asked.clear();
         self.listened = false;

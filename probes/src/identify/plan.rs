@@ -6,6 +6,8 @@ use crate::database::{Carrier, Database, ProbeRef, Safety};
 
 /// Tiers up to this are asked of every port that does not say what it is.
 const LAST_GENERAL_TIER: u8 = 4;
+/// Tiers up to this are asked of the service's usual ports; those above only after a reading.
+const LAST_USUAL_TIER: u8 = 5;
 
 /// The database's probes, arranged by port.
 #[derive(Debug)]
@@ -73,7 +75,9 @@ impl Plan {
                 Carrier::Tcp => self.follow_up.push(probe.clone()),
                 Carrier::Udp => self.udp_follow_up.push(probe.clone()),
             }
-            return;
+            if probe.probe.tier > LAST_USUAL_TIER {
+                return;
+            }
         }
         let ports = database
             .families()

@@ -43,12 +43,14 @@ const MAX_CHAIN: usize = 10;
 /// Longer encodings are not looked at; real ones are below 16 KiB.
 const MAX_CERTIFICATE: usize = 64 * 1024;
 
-/// Shakes hands over `stream`. `name` is sent as server name, unless it is an address.
+/// Shakes hands over `stream`. `name` is sent as server name, unless it is an address. Gives up at `first`
+/// if nothing was heard by then, and at `until` in any case.
 pub(super) async fn handshake(
     stream: TcpStream,
     name: Option<&str>,
     address: IpAddr,
     alpn: &[&[u8]],
+    first: Instant,
     until: Instant,
 ) -> Handshake {
     let heard = Heard::default();
@@ -59,10 +61,12 @@ pub(super) async fn handshake(
     let recorder = Recorder::new(stream, Arc::clone(&heard));
     let result = match config(&witness, alpn) {
         Ok(config) => {
-            let connecting = TlsConnector::from(Arc::new(config)).connect(name, recorder);
-            timeout_at(until, connecting)
-                .await
-                .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
+            let mut connecting = TlsConnector::from(Arc::new(config)).connect(name, recorder);
+            let mut result = timeout_at(first, &mut connecting).await;
+            if result.is_err() && heard.lock().is_ok_and(|heard| !heard.is_empty()) {
+                result = timeout_at(until, connecting).await;
+            }
+            result.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
         }
         Err(error) => Err(std::io::Error::other(error)),
     };

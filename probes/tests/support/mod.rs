@@ -1,5 +1,9 @@
 //! Servers inside the test, and an identifier to point at them.
 
+#![expect(dead_code, reason = "every test file uses its own part")]
+
+pub mod process;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -104,10 +108,43 @@ pub async fn identify(port: u16) -> Service {
 
 /// The same with another deadline.
 pub async fn identify_within(port: u16, deadline: Duration) -> Service {
+    identify_endpoint(port, Transport::Tcp, deadline).await
+}
+
+/// Identifies a loopback UDP port.
+pub async fn identify_udp(port: u16) -> Service {
+    identify_endpoint(port, Transport::Udp, Duration::from_secs(12)).await
+}
+
+async fn identify_endpoint(port: u16, transport: Transport, deadline: Duration) -> Service {
     let config = IdentifyConfig { deadline, ..IdentifyConfig::new(Arc::new(|| Timestamp(0))) };
     let identifier = Identifier::new(Arc::clone(Database::builtin()), config);
-    let endpoint = Endpoint { address: Ipv4Addr::LOCALHOST.into(), port, transport: Transport::Tcp };
+    let endpoint = Endpoint { address: Ipv4Addr::LOCALHOST.into(), port, transport };
     let service = identifier.identify(endpoint, Hints::default()).await;
     assert!(service.connections <= 12, "{} connections", service.connections);
     service
+}
+
+/// Bytes written in the database's notation.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match (c, c == '\\') {
+            (_, true) => match rest.next().expect("an escape") {
+                'r' => bytes.push(b'\r'),
+                'n' => bytes.push(b'\n'),
+                't' => bytes.push(b'\t'),
+                '0' => bytes.push(0),
+                '\\' => bytes.push(b'\\'),
+                'x' => {
+                    let digits: String = rest.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&digits, 16).expect("two digits"));
+                }
+                other => panic!("unknown escape {other:?}"),
+            },
+            (c, false) => bytes.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    bytes
 }

@@ -1,0 +1,98 @@
+//! Real services, each with its own folder and port, ended with the test that started it.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A running service.
+pub struct Process {
+    child: Child,
+    pub port: u16,
+    /// Removed after the child has ended.
+    _folder: TempDir,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a service on a free loopback port and waits until it accepts connections. `arguments` gets
+/// its folder and port. `None`, said on standard error, if the program is not installed; with `CI=true`
+/// that is a failure.
+pub fn start(
+    program: &str,
+    package: &str,
+    arguments: impl FnOnce(&Path, u16) -> Vec<String>,
+) -> Option<Process> {
+    let Some(program) = find(program) else {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "{program} is missing: apt-get install {package}"
+        );
+        eprintln!("skipped: {program} is not installed (apt-get install {package})");
+        return None;
+    };
+    let folder = TempDir::with_prefix("pr-probes-").expect("a folder");
+    let port = free_port();
+    let arguments = arguments(folder.path(), port);
+    let log = fs::File::create(folder.path().join("log")).expect("a log file");
+    let child = Command::new(program)
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log file"))
+        .stderr(log)
+        .spawn()
+        .expect("the service starts");
+    let process = Process { child, port, _folder: folder };
+    process.await_port();
+    Some(process)
+}
+
+/// Runs a helper to its end; `false` if it is missing or fails.
+pub fn run(program: &str, arguments: &[&str]) -> bool {
+    let Some(program) = find(program) else { return false };
+    Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+/// Where a program is: on the path, or where Debian puts daemons.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"])
+        .chain(["/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"])
+        .map(|folder| Path::new(folder).join(program))
+        .find(|path| path.is_file())
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Process {
+    fn await_port(&self) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let start = Instant::now();
+        while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+            let log = fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
+            assert!(start.elapsed() < Duration::from_secs(30), "the service does not listen: {log}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
