@@ -219,6 +219,25 @@ impl<'a> Lab<'a> {
         .expect("an SSH audit");
     }
 
+    /// A change of a port.
+    pub(crate) async fn change(&self, network_id: i64, scan_id: i64, kind: &str, ip: &str, port: u16) -> i64 {
+        let address: std::net::IpAddr = ip.parse().expect("an address");
+        sqlx::query_scalar(
+            "insert into changes (at, network_id, scan_id, host_id, kind, severity, address, port, transport, after)
+             values ($1, $2, $3, (select id from hosts where address = $5), $4, 'info', $5, $6, 'tcp', '{}')
+             returning id",
+        )
+        .bind(self.app.now())
+        .bind(network_id)
+        .bind(scan_id)
+        .bind(kind)
+        .bind(address)
+        .bind(i32::from(port))
+        .fetch_one(self.app.pool())
+        .await
+        .expect("a change")
+    }
+
     /// A line of a scan's log.
     pub(crate) async fn log(&self, scan_id: i64, message: &str) -> i64 {
         sqlx::query_scalar(

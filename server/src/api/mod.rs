@@ -20,6 +20,7 @@ pub mod agent_protocol;
 mod alerts;
 pub mod api_keys;
 pub mod audit;
+mod changes;
 mod common;
 pub mod events;
 mod extract;
@@ -27,6 +28,7 @@ mod extract;
 mod fixtures;
 mod global_ports;
 pub mod health;
+mod hosts;
 pub mod login;
 mod networks;
 pub mod openapi;
@@ -35,7 +37,10 @@ mod problem;
 mod router;
 pub mod scanner_contract;
 mod scans;
+mod settings;
 pub mod setup;
+mod ssh;
+mod trends;
 pub mod users;
 
 use axum::{
@@ -69,16 +74,21 @@ pub fn routes() -> ApiRouter {
         .merge(alerts::routes())
         .merge(api_keys::routes())
         .merge(audit::routes())
+        .merge(changes::routes())
         .merge(events::routes())
         .merge(global_ports::routes())
         .merge(health::routes())
+        .merge(hosts::routes())
         .merge(login::routes())
         .merge(networks::routes())
         .merge(openapi::routes())
         .merge(ports::routes())
         .merge(scanner_contract::routes())
         .merge(scans::routes())
+        .merge(settings::routes())
         .merge(setup::routes())
+        .merge(ssh::routes())
+        .merge(trends::routes())
         .merge(users::routes())
 }
 

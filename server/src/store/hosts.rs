@@ -127,7 +127,7 @@ pub struct HostCounts {
 }
 
 /// What people may say of a host; `None` leaves a field as it is, `Some(None)` empties it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostChange {
     /// Its name.
     pub hostname: Option<Option<String>>,

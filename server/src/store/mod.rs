@@ -22,6 +22,8 @@ pub mod alert_evaluation;
 pub mod alerts;
 pub mod api_keys;
 pub mod audit;
+pub mod changes;
+pub mod dashboard;
 pub mod enrollment;
 pub mod global_ports;
 pub mod hosts;
@@ -36,9 +38,11 @@ pub mod scan_lifecycle;
 pub mod scanner_contract;
 pub mod scans;
 pub mod sessions;
+pub mod settings;
 pub mod setup;
 pub mod ssh;
 pub mod throttle;
+pub mod trends;
 pub mod users;
 
 use sqlx::{

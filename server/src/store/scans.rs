@@ -221,6 +221,27 @@ pub async fn active(db: impl PgExecutor<'_>, scope: Scope<'_>) -> sqlx::Result<V
     .await
 }
 
+/// Scans that looked at a host: the newest ten, at most five of a network.
+pub async fn of_host(db: impl PgExecutor<'_>, scope: Scope<'_>, host_id: i64) -> sqlx::Result<Vec<Scan>> {
+    sqlx::query_as(select_scans!(
+        "scans_of_host",
+        "where s.id in (
+                select recent.id from host_networks w
+                  join hosts h on h.id = w.host_id
+                 cross join lateral (
+                       select id from scans
+                        where network_id = w.network_id and kind = 'scan' and not hidden
+                          and (target_address is null or target_address = h.address)
+                        order by id desc limit 5) recent
+                 where w.host_id = $2 and ($1::bigint[] is null or w.network_id = any($1)))
+         order by s.id desc limit 10"
+    ))
+    .bind(scope)
+    .bind(host_id)
+    .fetch_all(db)
+    .await
+}
+
 /// The last completed scan of each whole network in the scope.
 pub async fn latest_completed(db: impl PgExecutor<'_>, scope: Scope<'_>) -> sqlx::Result<Vec<Scan>> {
     sqlx::query_as(select_scans!(

@@ -177,6 +177,11 @@ impl TestClock {
         *self.0.lock().expect("no panic while held") += by;
     }
 
+    /// Sets the time.
+    pub(crate) fn set(&self, to: DateTime<Utc>) {
+        *self.0.lock().expect("no panic while held") = to;
+    }
+
     fn clock(&self) -> Clock {
         let time = Arc::clone(&self.0);
         Clock::from_fn(move || *time.lock().expect("no panic while held"))

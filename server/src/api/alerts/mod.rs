@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Everything an alert can be about, OPM's eight first.
-const KINDS: [&str; 19] = [
+pub(super) const KINDS: [&str; 19] = [
     "new_port",
     "not_allowed",
     "blocked",
@@ -137,14 +137,18 @@ impl AlertsQuery {
     }
 }
 
-fn choice<'a>(name: &str, given: Option<&'a str>, choices: &[&str]) -> Result<Option<&'a str>, Problem> {
+pub(super) fn choice<'a>(
+    name: &str,
+    given: Option<&'a str>,
+    choices: &[&str],
+) -> Result<Option<&'a str>, Problem> {
     match given {
         Some(text) if !choices.contains(&text) => Err(one_of(name, given, choices)),
         _ => Ok(given),
     }
 }
 
-fn time(name: &str, text: Option<&str>) -> Result<Option<chrono::DateTime<chrono::Utc>>, Problem> {
+pub(super) fn time(name: &str, text: Option<&str>) -> Result<Option<chrono::DateTime<chrono::Utc>>, Problem> {
     let parsed = text.map(parse_time).transpose();
     parsed.map_err(|msg| {
         let loc = vec!["query".into(), name.into()];

@@ -1,0 +1,152 @@
+//! `/api/settings`: values that count for the whole installation.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::{ApiRouter, Json, Problem};
+use crate::{
+    audit::{Actor, Entry},
+    auth::{Access, Caller, Permission},
+    input::parse_version,
+    state::AppState,
+    store::settings as store,
+};
+
+const SSH_ALERT_DEFAULTS: &str = "ssh_alert_defaults";
+
+pub(super) fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .route(Access::Needs(Permission::SettingsManage), routes!(show_ssh_alert_defaults))
+        .route(Access::Needs(Permission::SettingsManage), routes!(update_ssh_alert_defaults))
+}
+
+/// Which SSH findings raise alerts in networks that have no alert settings of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub(crate) struct SshAlertDefaults {
+    /// Passwords or keyboard-interactive log-ins are taken.
+    pub ssh_insecure_auth: bool,
+    /// A cipher is weak.
+    pub ssh_weak_cipher: bool,
+    /// A key exchange is weak.
+    pub ssh_weak_kex: bool,
+    /// The software is older than the threshold.
+    pub ssh_outdated_version: bool,
+    /// The settings became weaker than before.
+    pub ssh_config_regression: bool,
+    /// Older OpenSSH is outdated.
+    pub ssh_version_threshold: String,
+}
+
+impl Default for SshAlertDefaults {
+    fn default() -> Self {
+        Self {
+            ssh_insecure_auth: true,
+            ssh_weak_cipher: false,
+            ssh_weak_kex: false,
+            ssh_outdated_version: false,
+            ssh_config_regression: true,
+            ssh_version_threshold: "8.0.0".to_owned(),
+        }
+    }
+}
+
+/// What to change. What is left out or `null` stays as it is.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+struct SshAlertDefaultsUpdate {
+    /// Passwords or keyboard-interactive log-ins are taken.
+    ssh_insecure_auth: Option<bool>,
+    /// A cipher is weak.
+    ssh_weak_cipher: Option<bool>,
+    /// A key exchange is weak.
+    ssh_weak_kex: Option<bool>,
+    /// The software is older than the threshold.
+    ssh_outdated_version: Option<bool>,
+    /// The settings became weaker than before.
+    ssh_config_regression: Option<bool>,
+    /// A version as `8.0.0`.
+    ssh_version_threshold: Option<String>,
+}
+
+/// The settings as stored, or those a new installation has.
+pub(super) async fn ssh_alert_defaults(state: &AppState) -> Result<SshAlertDefaults, Problem> {
+    let stored = store::find(&state.pool, SSH_ALERT_DEFAULTS).await?;
+    Ok(stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default())
+}
+
+/// Shows which SSH findings raise alerts by default.
+#[utoipa::path(get, path = "/api/settings/ssh-alert-defaults", tag = "settings",
+    responses((status = 200, body = SshAlertDefaults)))]
+async fn show_ssh_alert_defaults(State(state): State<AppState>) -> Result<Json<SshAlertDefaults>, Problem> {
+    Ok(Json(ssh_alert_defaults(&state).await?))
+}
+
+/// Changes which SSH findings raise alerts by default.
+#[utoipa::path(put, path = "/api/settings/ssh-alert-defaults", tag = "settings",
+    request_body = SshAlertDefaultsUpdate,
+    responses((status = 200, body = SshAlertDefaults), (status = 422, description = "Not a version")))]
+async fn update_ssh_alert_defaults(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(body): Json<SshAlertDefaultsUpdate>,
+) -> Result<Json<SshAlertDefaults>, Problem> {
+    if let Some(given) = body.ssh_version_threshold.as_deref().filter(|text| parse_version(text).is_none()) {
+        let message = format!("{given:?} is not a version; write it as 8.0.0");
+        return Err(Problem::invalid_value(&["body", "ssh_version_threshold"], message, given));
+    }
+    let before = ssh_alert_defaults(&state).await?;
+    let after = SshAlertDefaults {
+        ssh_insecure_auth: body.ssh_insecure_auth.unwrap_or(before.ssh_insecure_auth),
+        ssh_weak_cipher: body.ssh_weak_cipher.unwrap_or(before.ssh_weak_cipher),
+        ssh_weak_kex: body.ssh_weak_kex.unwrap_or(before.ssh_weak_kex),
+        ssh_outdated_version: body.ssh_outdated_version.unwrap_or(before.ssh_outdated_version),
+        ssh_config_regression: body.ssh_config_regression.unwrap_or(before.ssh_config_regression),
+        ssh_version_threshold: body.ssh_version_threshold.unwrap_or(before.ssh_version_threshold),
+    };
+    let now = state.clock.now();
+    let mut tx = state.pool.begin().await?;
+    store::put(&mut *tx, SSH_ALERT_DEFAULTS, &json!(after), caller.user_id, now).await?;
+    let entry = Entry::new("settings.update").target("setting", SSH_ALERT_DEFAULTS).detail(json!(after));
+    entry.record(&mut tx, Actor::caller(&caller), now).await?;
+    tx.commit().await?;
+    Ok(Json(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{auth::Role, test_support::TestApp};
+
+    const PATH: &str = "/api/settings/ssh-alert-defaults";
+
+    #[tokio::test]
+    async fn settings_are_changed_field_by_field() {
+        let app = TestApp::new().await;
+        let admin = app.login(Role::Admin).await;
+        let fresh = json!({ "ssh_insecure_auth": true, "ssh_weak_cipher": false, "ssh_weak_kex": false,
+            "ssh_outdated_version": false, "ssh_config_regression": true, "ssh_version_threshold": "8.0.0" });
+        assert_eq!(admin.get(PATH).await.json(), fresh);
+        let body =
+            json!({ "ssh_weak_kex": true, "ssh_insecure_auth": null, "ssh_version_threshold": "9.2p1" });
+        let changed = admin.put(PATH, body).await.assert_status(200).json();
+        let mut expected = fresh;
+        expected["ssh_weak_kex"] = json!(true);
+        expected["ssh_version_threshold"] = json!("9.2p1");
+        assert_eq!((&changed, &admin.get(PATH).await.json()), (&expected, &expected));
+        app.assert_audited(&["settings.update"]).await;
+    }
+
+    #[tokio::test]
+    async fn wrong_values_and_weaker_roles_are_refused() {
+        let app = TestApp::new().await;
+        let admin = app.login(Role::Admin).await;
+        admin.put(PATH, json!({ "ssh_version_threshold": "banana" })).await.assert_status(422);
+        admin.put(PATH, json!({ "ssh_weak_kex": "sometimes" })).await.assert_status(422);
+        app.login(Role::Operator).await.get(PATH).await.assert_problem(403, "Admin access required");
+    }
+}

@@ -1,0 +1,35 @@
+//! Values that have one place.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgExecutor;
+
+/// The value under a key.
+pub async fn find(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Option<Value>> {
+    sqlx::query_scalar("-- find_setting\n select value from settings where key = $1")
+        .bind(key)
+        .fetch_optional(db)
+        .await
+}
+
+/// Puts a value under a key.
+pub async fn put(
+    db: impl PgExecutor<'_>,
+    key: &str,
+    value: &Value,
+    user_id: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- put_setting
+         insert into settings (key, value, updated_at, updated_by) values ($1, $2, $3, $4)
+         on conflict (key) do update set value = $2, updated_at = $3, updated_by = $4",
+    )
+    .bind(key)
+    .bind(value)
+    .bind(now)
+    .bind(user_id)
+    .execute(db)
+    .await?;
+    Ok(())
+}
