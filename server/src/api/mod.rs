@@ -22,6 +22,7 @@ pub mod api_keys;
 pub mod audit;
 mod changes;
 mod common;
+mod dashboard;
 pub mod events;
 mod extract;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod hosts;
 pub mod login;
 mod networks;
 pub mod openapi;
+mod policy;
 mod ports;
 mod problem;
 mod router;
@@ -75,6 +77,7 @@ pub fn routes() -> ApiRouter {
         .merge(api_keys::routes())
         .merge(audit::routes())
         .merge(changes::routes())
+        .merge(dashboard::routes())
         .merge(events::routes())
         .merge(global_ports::routes())
         .merge(health::routes())
@@ -82,6 +85,7 @@ pub fn routes() -> ApiRouter {
         .merge(login::routes())
         .merge(networks::routes())
         .merge(openapi::routes())
+        .merge(policy::routes())
         .merge(ports::routes())
         .merge(scanner_contract::routes())
         .merge(scans::routes())
