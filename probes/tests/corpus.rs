@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_model::{Endpoint, Service, Timestamp, Transport};
+use portreeve_model::{Endpoint, SafeText, Service, Timestamp, Transport};
 use portreeve_probes::{Database, Hints, Identifier, IdentifyConfig};
 use serde::Deserialize;
 use support::unescape;
@@ -119,8 +119,7 @@ fn read() -> Vec<Recording> {
 }
 
 fn outcome(service: &Service) -> Expect {
-    let text =
-        |value: &Option<portreeve_model::SafeText>| value.as_ref().map(|text| text.as_str().to_owned());
+    let text = |value: &Option<SafeText>| value.as_ref().map(|text| text.as_str().to_owned());
     Expect { service: text(&service.name), product: text(&service.product), version: text(&service.version) }
 }
 

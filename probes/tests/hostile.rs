@@ -74,3 +74,44 @@ async fn a_redirect_to_another_host_is_not_followed() {
     let service = identify(server.port()).await;
     assert_eq!(service.http.expect("a page").location.expect("a target").as_str(), "http://192.0.2.1/");
 }
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_silent_and_costs_few_connections() {
+    let server = serve(|_| Script::Say(Vec::new())).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.verdict, Verdict::Silent, "{service:?}");
+    assert!(service.product.is_none() && service.name.is_none(), "{service:?}");
+}
+
+#[tokio::test]
+async fn what_says_nothing_of_a_product_gets_none() {
+    let noise: Vec<u8> = (0..600_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for reply in
+        [noise, b"what?\r\n".to_vec(), b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec()]
+    {
+        let server = serve(move |_| Script::Answer(reply.clone())).await;
+        let service = identify(server.port()).await;
+        assert_eq!(service.product, None, "{service:?}");
+        assert!(service.banner.is_some(), "{service:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_tls_server_is_still_tls() {
+    // A record header that promises a handshake, then noise in place of a certificate chain.
+    let mut reply = vec![22, 3, 3, 0x40, 0];
+    reply.extend(std::iter::repeat_n(0xa5, 0x4000));
+    let server = serve(move |_| Script::Answer(reply.clone())).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.product, None, "{service:?}");
+    assert!(service.connections <= 12);
+}
+
+#[tokio::test]
+async fn print_and_controller_ports_get_no_payload() {
+    for port in [9100, 502] {
+        let service = identify(port).await;
+        assert_eq!(service.verdict, Verdict::NotProbed, "{service:?}");
+        assert!(service.connections <= 1, "{service:?}");
+    }
+}

@@ -4,27 +4,27 @@ mod support;
 
 use std::{fs, path::Path};
 
-use portreeve_model::{Service, Verdict};
+use portreeve_model::{SafeText, Service, Verdict};
 use support::{
     identify,
     process::{find, run, start},
 };
 
-fn text(value: &Option<portreeve_model::SafeText>) -> &str {
-    value.as_ref().map_or("", |text| text.as_str())
+fn text(value: Option<&SafeText>) -> &str {
+    value.map_or("", SafeText::as_str)
 }
 
 /// Name, product, and a version that begins with a digit.
 fn assert_known(service: &Service, name: &str, product: &str) {
     assert_eq!(service.verdict, Verdict::Identified, "{service:?}");
-    assert_eq!(text(&service.name), name, "{service:?}");
-    assert_eq!(text(&service.product), product, "{service:?}");
+    assert_eq!(text(service.name.as_ref()), name, "{service:?}");
+    assert_eq!(text(service.product.as_ref()), product, "{service:?}");
     assert!(!service.evidence.is_empty(), "{service:?}");
-    println!("{name}: {product} {} in {} connections", text(&service.version), service.connections);
+    println!("{name}: {product} {} in {} connections", text(service.version.as_ref()), service.connections);
 }
 
 fn assert_version(service: &Service) {
-    assert!(text(&service.version).starts_with(|c: char| c.is_ascii_digit()), "{service:?}");
+    assert!(text(service.version.as_ref()).starts_with(|c: char| c.is_ascii_digit()), "{service:?}");
 }
 
 fn certificate(folder: &Path) -> (String, String) {
@@ -124,7 +124,7 @@ async fn nginx_is_known_with_title_and_favicon() {
     assert_known(&service, "http", "nginx");
     assert_version(&service);
     let http = service.http.expect("a page");
-    assert_eq!((http.status, text(&http.title)), (200, "Lab & start"));
+    assert_eq!((http.status, text(http.title.as_ref())), (200, "Lab & start"));
     assert!(http.favicon_mmh3.is_some());
     assert!(service.connections <= 2, "{} connections", service.connections);
 }
@@ -142,7 +142,7 @@ async fn nginx_inside_tls_is_known_with_its_certificate() {
     assert_known(&service, "http", "nginx");
     let tls = service.tls.expect("TLS");
     assert_eq!(tls.version.as_str(), "TLSv1.3");
-    assert_eq!(text(&tls.alpn), "http/1.1");
+    assert_eq!(text(tls.alpn.as_ref()), "http/1.1");
     assert_eq!(tls.ja3s.as_ref().expect("a fingerprint").len(), 32);
     let leaf = tls.certificates.first().expect("a certificate");
     assert_eq!(leaf.subject.as_str(), "CN=lab.example");
@@ -182,7 +182,7 @@ async fn redis_is_known_on_a_foreign_port() {
     let service = identify(server.port).await;
     assert_known(&service, "redis", "Redis");
     assert_version(&service);
-    assert!(text(&service.os).starts_with("Linux"), "{service:?}");
+    assert!(text(service.os.as_ref()).starts_with("Linux"), "{service:?}");
     assert!(service.cpe.iter().any(|cpe| cpe.as_str().starts_with("cpe:2.3:a:redis:redis:")), "{service:?}");
 }
 
@@ -306,5 +306,26 @@ async fn vsftpd_is_known_on_a_foreign_port() {
     let service = identify(server.port).await;
     assert_known(&service, "ftp", "vsftpd");
     assert_version(&service);
-    assert_eq!(service.connections, 1);
+    assert!(service.connections <= 2, "{} connections", service.connections);
+}
+
+#[tokio::test]
+async fn a_certificate_behind_starttls_is_read() {
+    let Some(server) = start("openssl", "openssl", |folder, port| {
+        let (key, cert) = certificate(folder);
+        let accept = format!("127.0.0.1:{port}");
+        // Used as a plain TLS server behind a small SMTP front that the test speaks itself.
+        ["s_server", "-quiet", "-accept", &accept, "-key", &key, "-cert", &cert]
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }) else {
+        return;
+    };
+    let front = support::smtp_front(server.port).await;
+    let service = identify(front.port()).await;
+    assert_known(&service, "smtp", "Postfix smtpd");
+    let tls = service.tls.expect("TLS");
+    assert_eq!(tls.error, None, "{tls:?}");
+    assert_eq!(tls.certificates.first().expect("a certificate").subject.as_str(), "CN=lab.example");
 }

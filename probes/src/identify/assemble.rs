@@ -5,7 +5,7 @@ use std::io::Cursor;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portreeve_model::{Alternative, Evidence, HttpInfo, SafeText, Service, SshAudit, Timestamp, Verdict};
 
-use super::conversation::Conversation;
+use super::{conversation::Conversation, os_hint::os_hint};
 use crate::{decode::http::Response, matcher::Choice};
 
 /// A reading below this is no identification.
@@ -28,6 +28,13 @@ pub(super) fn service(held: &Conversation<'_>, usual: Option<&str>) -> Service {
     match &held.choice {
         Some(choice) => identified(&mut service, choice),
         None => unidentified(&mut service, held, usual),
+    }
+    if service.os.is_none()
+        && let Some(os) = held.hints.syn_ack.and_then(|traits| os_hint(&traits, held.hints.ttl))
+    {
+        service.os = Some(SafeText::from(os));
+        let source = SafeText::from("layout of the SYN-ACK's options");
+        service.evidence.push(Evidence { field: SafeText::from("os"), source, entry: None });
     }
     service
 }

@@ -7,12 +7,12 @@
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use portreeve_model::{Endpoint, Service, TlsInfo};
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Hints, Identifier, assemble,
     connection::{Connection, End, Patience, Reply},
-    plan, tls,
+    plan, starttls, tls,
 };
 use crate::{
     database::{Layer, ProbeRef, Safety},
@@ -23,6 +23,8 @@ use crate::{
 
 /// Name under which the reply to nothing is filed.
 pub(super) const BANNER: &str = "banner";
+/// What is offered inside TLS: HTTP/2 would have to be spoken if it were offered.
+const ALPN: &[&[u8]] = &[b"http/1.1"];
 /// Same-host redirects followed at most.
 const MAX_REDIRECTS: u8 = 3;
 /// Silent connections are looked at once more this long after the start: some servers look up the
@@ -63,7 +65,7 @@ pub(super) struct Conversation<'a> {
     pub identifier: &'a Identifier,
     pub endpoint: Endpoint,
     pub address: SocketAddr,
-    hints: Hints,
+    pub hints: Hints,
     started: Instant,
     pub deadline: Instant,
     pub connections: u8,
@@ -153,7 +155,26 @@ impl<'a> Conversation<'a> {
             self.await_late_greeting().await;
             self.understand();
         }
+        self.try_starttls().await;
         assemble::service(&self, self.identifier.plan.usual_name(port))
+    }
+
+    /// Where the protocol can change to TLS in mid-conversation, does so for the certificate's sake.
+    async fn try_starttls(&mut self) {
+        let name = self.choice.as_ref().map(|choice| choice.best.name.to_string());
+        let Some(upgrade) = name.as_deref().and_then(starttls::upgrade).filter(|_| self.tls.is_none()) else {
+            return;
+        };
+        if !self.may_connect() {
+            return;
+        }
+        self.open = None;
+        let Some(Connection::Plain(stream)) = self.connect().await else { return };
+        let (patience, deadline) = (self.patience(), self.deadline);
+        if let Some(stream) = starttls::switch(stream, upgrade, patience, deadline).await {
+            self.sure_of_tls = true;
+            self.tls = self.shake(stream, &[]).await.info;
+        }
     }
 
     /// The next question worth a connection, if any is left.
@@ -338,17 +359,17 @@ impl<'a> Conversation<'a> {
         if !self.inside_tls {
             return Some(Connection::Plain(stream));
         }
-        let shaken = self.shake(stream).await;
+        let shaken = self.shake(stream, ALPN).await;
         shaken.stream.map(Connection::Tls)
     }
 
-    async fn shake(&self, stream: tokio::net::TcpStream) -> tls::Handshake {
+    async fn shake(&self, stream: TcpStream, alpn: &[&[u8]]) -> tls::Handshake {
         let now = Instant::now();
         let until = self.deadline.min(now + Duration::from_secs(4) + 4 * self.rtt());
         // Where TLS was asked for there is no doubt that it will come.
         let first = if self.sure_of_tls { until } else { until.min(now + self.patience().first) };
         let name = self.hints.hostname.as_deref();
-        tls::handshake(stream, name, self.endpoint.address, &[b"http/1.1"], first, until).await
+        tls::handshake(stream, name, self.endpoint.address, alpn, first, until).await
     }
 
     /// Tries a TLS handshake; from its success on, everything is asked anew inside.
@@ -360,7 +381,7 @@ impl<'a> Conversation<'a> {
             return;
         };
         self.connections += 1;
-        let shaken = self.shake(stream).await;
+        let shaken = self.shake(stream, ALPN).await;
         if shaken.info.is_none() {
             let end = if shaken.closed { End::Closed } else { End::Silent };
             let reply = Reply { bytes: shaken.heard, end, arrivals: 1 };

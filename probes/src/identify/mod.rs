@@ -3,7 +3,9 @@
 mod assemble;
 mod connection;
 mod conversation;
+mod os_hint;
 mod plan;
+mod starttls;
 mod tls;
 mod udp;
 

@@ -198,3 +198,37 @@ pub(crate) fn compile(regex: &str) -> Result<Regex, regex::Error> {
 pub(crate) fn has_literal(regex: &str) -> bool {
     literals::required(regex).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{database::Database, decode::decode};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_reply_makes_the_builtin_database_panic(head in 0..3_usize, tail: Vec<u8>) {
+            let heads: [&[u8]; 3] = [b"", b"HTTP/1.1 200 OK\r\nServer: ", b"220 "];
+            let mut fields = Fields::default();
+            decode("banner", &[heads[head], &tail].concat(), &mut fields);
+            if let Some(choice) = choose(&Database::builtin().index().find(&fields)) {
+                prop_assert!(choice.alternatives.len() <= 5);
+                prop_assert!(choice.best.score <= 100);
+            }
+        }
+    }
+
+    #[test]
+    fn fields_of_two_readings_are_never_mixed() {
+        let mut fields = Fields::default();
+        let reply = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n\r\n<title>Grafana</title>";
+        decode("http-get", reply, &mut fields);
+        let choice = choose(&Database::builtin().index().find(&fields)).expect("a reading");
+        assert_eq!(choice.best.get("product").map(|product| product.as_str()), Some("Grafana"));
+        assert_eq!(choice.best.get("version"), None, "nginx's version is not Grafana's");
+        assert_eq!(choice.stack.iter().map(|one| one.as_str()).collect::<Vec<_>>(), ["nginx 1.22.1"]);
+    }
+}

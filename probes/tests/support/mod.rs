@@ -76,6 +76,36 @@ pub async fn serve(script: impl Fn(usize) -> Script + Send + 'static) -> Server 
     Server { address, requests, task }
 }
 
+/// An SMTP server that agrees to STARTTLS and hands the rest to a TLS server on loopback port `behind`.
+pub async fn smtp_front(behind: u16) -> Server {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(speak_smtp(stream, behind));
+        }
+    });
+    Server { address, requests: Arc::new(AtomicUsize::new(0)), task }
+}
+
+async fn speak_smtp(mut stream: TcpStream, behind: u16) -> std::io::Result<()> {
+    stream.write_all(b"220 mx.example ESMTP Postfix\r\n").await?;
+    let mut buffer = [0; 512];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        let reply: &[u8] = match &buffer[..length] {
+            [] => return Ok(()),
+            line if line.starts_with(b"EHLO") => b"250-mx.example\r\n250 STARTTLS\r\n",
+            line if line.starts_with(b"STARTTLS") => break,
+            _ => b"502 5.5.1 Error: command not implemented\r\n",
+        };
+        stream.write_all(reply).await?;
+    }
+    stream.write_all(b"220 2.0.0 Ready to start TLS\r\n").await?;
+    let mut tls = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).await?;
+    tokio::io::copy_bidirectional(&mut stream, &mut tls).await.map(drop)
+}
+
 async fn play(mut stream: TcpStream, script: Script, requests: Arc<AtomicUsize>) {
     let mut buffer = [0; 2048];
     match script {

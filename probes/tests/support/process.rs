@@ -16,7 +16,7 @@ pub struct Process {
     child: Child,
     pub port: u16,
     /// Removed after the child has ended.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Process {
@@ -54,7 +54,7 @@ pub fn start(
         .stderr(log)
         .spawn()
         .expect("the service starts");
-    let process = Process { child, port, _folder: folder };
+    let process = Process { child, port, folder };
     process.await_port();
     Some(process)
 }
@@ -90,7 +90,7 @@ impl Process {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let start = Instant::now();
         while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
-            let log = fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(start.elapsed() < Duration::from_secs(30), "the service does not listen: {log}");
             thread::sleep(Duration::from_millis(20));
         }
