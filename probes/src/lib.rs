@@ -18,6 +18,8 @@
 mod database;
 mod decode;
 mod fields;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identify;
 mod matcher;
 

@@ -22,6 +22,8 @@ mod config;
 mod control;
 mod cookie;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod network;
 mod pace;
 mod permutation;

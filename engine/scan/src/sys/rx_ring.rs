@@ -168,9 +168,9 @@ impl Block<'_> {
         let block_bytes = self.ring.config.block_bytes;
         // SAFETY: the block's status is "user", so the kernel leaves it alone until this value is dropped.
         let block = unsafe { self.ring.ring.bytes(self.ring.next * block_bytes, block_bytes) };
-        let received = block.get(self.at..).and_then(|rest| Received::read(rest, self.ring.link));
-        self.at += block.get(self.at + frame::NEXT..).map_or(0, |rest| native_u32(rest, 0) as usize);
-        received
+        let bytes = block.get(self.at..).unwrap_or_default();
+        self.at += native_u32(bytes, frame::NEXT) as usize;
+        Some(Received::read(bytes, self.ring.link))
     }
 }
 
@@ -202,20 +202,20 @@ pub struct Received<'a> {
 
 impl<'a> Received<'a> {
     /// Reads a frame at the start of `bytes`; the kernel wrote its header.
-    fn read(bytes: &'a [u8], link: LinkKind) -> Option<Self> {
+    fn read(bytes: &'a [u8], link: LinkKind) -> Self {
         let status = native_u32(bytes, frame::STATUS);
         let link_start = usize::from(native_u16(bytes, frame::LINK));
         let network_start = usize::from(native_u16(bytes, frame::NETWORK));
         let end = link_start + native_u32(bytes, frame::LENGTH) as usize;
-        let header = bytes.get(link_start..network_start)?;
+        let header = bytes.get(link_start..network_start).unwrap_or_default();
         let source = match link {
             LinkKind::Ethernet => {
                 header.get(6..12).and_then(|bytes| bytes.first_chunk()).copied().map(Address)
             }
             LinkKind::Layer3 | LinkKind::Loopback => None,
         };
-        Some(Self {
-            packet: bytes.get(network_start..end)?,
+        Self {
+            packet: bytes.get(network_start..end).unwrap_or_default(),
             ether_type: EtherType(u16::from_be(native_u16(bytes, frame::PROTOCOL))),
             source,
             vlan: (status & libc::TP_STATUS_VLAN_VALID != 0)
@@ -224,7 +224,7 @@ impl<'a> Received<'a> {
             time_ns: u64::from(native_u32(bytes, frame::SECONDS)) * 1_000_000_000
                 + u64::from(native_u32(bytes, frame::NANOSECONDS)),
             checksum_pending: status & libc::TP_STATUS_CSUMNOTREADY != 0,
-        })
+        }
     }
 }
 
