@@ -55,6 +55,9 @@ pub enum ScanError {
     /// The targets are malformed.
     #[error(transparent)]
     Targets(#[from] TargetError),
+    /// More addresses than can be remembered by who answered.
+    #[error("looking for hosts first works for at most 134,217,728 addresses; scan without it, or in parts")]
+    TooManyToPing,
     /// Asked for a transport that cannot be probed yet.
     #[error("SCTP ports cannot be probed yet; leave out the `S:` part of the port list")]
     SctpUnsupported,

@@ -61,6 +61,19 @@ impl Permutation {
         Some(image)
     }
 
+    /// Where `number` is: the inverse of [`Permutation::at`]. It tells which probe a reply belongs to.
+    #[inline]
+    pub fn position_of(&self, number: u64) -> Option<u64> {
+        if number >= self.len {
+            return None;
+        }
+        let mut position = self.inverse(number);
+        while position >= self.len {
+            position = self.inverse(position);
+        }
+        Some(position)
+    }
+
     /// One pass through the network: a permutation of the numbers of `low_bits + high_bits` bits.
     #[inline]
     fn network(&self, number: u64) -> u64 {
@@ -71,6 +84,20 @@ impl Permutation {
         for (even, odd) in [(a, b), (c, d), (e, f)] {
             high ^= round(low, even) >> high_shift;
             low ^= round(high, odd) >> low_shift;
+        }
+        high << self.low_bits | low
+    }
+
+    /// The network backwards.
+    #[inline]
+    fn inverse(&self, image: u64) -> u64 {
+        let (low_shift, high_shift) = (u64::BITS - self.low_bits, u64::BITS - self.high_bits);
+        let mut low = image & ((1 << self.low_bits) - 1);
+        let mut high = image >> self.low_bits;
+        let [a, b, c, d, e, f] = self.keys;
+        for (even, odd) in [(e, f), (c, d), (a, b)] {
+            low ^= round(high, odd) >> low_shift;
+            high ^= round(low, even) >> high_shift;
         }
         high << self.low_bits | low
     }
@@ -107,6 +134,17 @@ mod tests {
             let mut images = images(&Permutation::new(len, len ^ 7));
             images.sort_unstable();
             assert_eq!(images, (0..len).collect::<Vec<_>>(), "{len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn positions_are_found_again(len in 1_u64..1 << 50, seed: u64, place: u64) {
+            let permutation = Permutation::new(len, seed);
+            let position = place % len;
+            let number = permutation.at(position).expect("in range");
+            prop_assert_eq!(permutation.position_of(number), Some(position));
+            prop_assert_eq!(permutation.position_of(len), None);
         }
     }
 

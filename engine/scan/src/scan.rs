@@ -33,6 +33,9 @@ impl Scan {
         if config.ports.sctp().len() > 0 {
             return Err(ScanError::SctpUnsupported);
         }
+        if config.ping && !config.ports.is_empty() && config.targets.count() > Seen::EXACT_LIMIT {
+            return Err(ScanError::TooManyToPing);
+        }
         let (access, backend) = choose(&config)?;
         Ok(Self { config, clock, access, backend })
     }

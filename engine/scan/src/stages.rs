@@ -8,7 +8,7 @@ use crate::{
     Control, Permutation, Phase, ScanConfig, ScanError, Shard,
     network::{Inquiry, Network},
     pace::Pace,
-    receive::{Classifier, Common, RingReceiver, Tally, Wanted},
+    receive::{Classifier, Common, Loss, RingReceiver, Tally, Wanted},
     space::ProbeSpace,
     transmit::{ConnectTransmit, Pass, Stopwatch, Transmit},
 };
@@ -75,8 +75,26 @@ struct Campaign<'a> {
     skip_host: &'a (dyn Fn(u64) -> bool + Sync),
 }
 
+/// How a stretch ended.
+struct Covered {
+    /// The first position that was not probed.
+    checkpoint: u64,
+    attempts: u8,
+    /// Whether everyone asked has answered.
+    settled: bool,
+}
+
 fn everyone(_: u64) -> bool {
     false
+}
+
+/// Positions are worked through in stretches, each with its retries, so that who answered is known exactly in
+/// bounded memory however large the scan is.
+fn stretches(positions: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = positions.end;
+    positions
+        .step_by(Tally::MAX_STRETCH as usize)
+        .map(move |start| start..end.min(start + Tally::MAX_STRETCH))
 }
 
 impl Stages {
@@ -147,15 +165,36 @@ impl Stages {
         self.campaign(Campaign { phase: Phase::Probing, space, positions, skip_host })
     }
 
-    /// Runs the receivers beside the attempts.
+    /// Probes everything, stretch by stretch of the order.
     fn campaign(&mut self, campaign: Campaign<'_>) -> Result<End, ScanError> {
+        let control = self.common.control.clone();
+        let order = Permutation::new(campaign.space.len(), self.config.seed);
         let wanted = Wanted { closed: self.config.report_closed, ports: campaign.phase == Phase::Probing };
-        let tally = Tally::new(campaign.space.len(), wanted, self.common.clone());
+        let mut checkpoint = campaign.positions.start;
+        let mut loss = Loss::default();
+        control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
+        for stretch in stretches(campaign.positions.clone()) {
+            let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone());
+            let covered = self.cover(&campaign, &tally)?;
+            checkpoint = covered.checkpoint;
+            loss.add(&tally, covered.attempts, covered.settled);
+            if let Some(estimate) = loss.miss_estimate() {
+                control.set_miss_estimate(estimate);
+            }
+            if control.is_cancelled() {
+                break;
+            }
+        }
+        let (miss_estimate, drops) = (loss.miss_estimate(), self.common.drops.counts());
+        Ok(End { checkpoint, completed: !control.is_cancelled(), miss_estimate, drops })
+    }
+
+    /// Runs the receivers beside the attempts at one stretch.
+    fn cover(&mut self, campaign: &Campaign<'_>, tally: &Tally) -> Result<Covered, ScanError> {
         let mut receivers = self.access.lend_receivers();
         let time = self.time;
         let ended = thread::scope(|scope| {
             let classifier = self.access.classifier(&campaign.space);
-            let tally = &tally;
             let listeners: Vec<_> = receivers
                 .iter_mut()
                 .filter_map(|receiver| {
@@ -163,7 +202,7 @@ impl Stages {
                     Some(scope.spawn(move || receiver.run(classifier, tally, time)))
                 })
                 .collect();
-            let ended = self.attempts(&campaign, tally);
+            let ended = self.attempts(campaign, tally);
             tally.stop();
             for listener in listeners {
                 let received = listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -175,21 +214,17 @@ impl Stages {
         ended
     }
 
-    /// Probes every target, and the silent ones again.
-    fn attempts(&mut self, campaign: &Campaign<'_>, tally: &Tally) -> Result<End, ScanError> {
+    /// Probes every target of a stretch, and the silent ones again.
+    fn attempts(&mut self, campaign: &Campaign<'_>, tally: &Tally) -> Result<Covered, ScanError> {
         let control = self.common.control.clone();
-        let order = Permutation::new(campaign.space.len(), self.config.seed);
         let hosts = self.config.targets.count();
-        let (mut checkpoint, mut asked, mut made) = (campaign.positions.end, 0, 0);
-        control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
+        let mut covered = Covered { checkpoint: tally.stretch().start, attempts: 0, settled: false };
+        let mut asked = 0;
         for attempt in 0..=self.config.retries {
-            if attempt > 0 {
-                control.set_phase(Phase::Retrying);
-            }
+            control.set_phase(if attempt == 0 { campaign.phase } else { Phase::Retrying });
             let mut pass = Pass {
                 space: &campaign.space,
-                order: &order,
-                positions: campaign.positions.clone(),
+                positions: tally.stretch(),
                 attempt,
                 pace: &mut self.pace,
                 tally,
@@ -201,30 +236,26 @@ impl Stages {
             let reached = transmit.send_pass(&mut pass)?;
             let sent = pass.sent;
             if attempt == 0 {
-                (checkpoint, asked) = (reached, sent);
+                (covered.checkpoint, asked) = (reached, sent);
             }
-            made += 1;
-            let last = attempt == self.config.retries;
             if !transmit.settles_itself() && sent > 0 {
+                let last = attempt == self.config.retries;
                 let wait = if last { self.config.wait } else { self.attempt_gap() };
                 if last {
                     control.set_phase(Phase::Waiting);
                 }
                 self.await_answers(wait, || tally.is_settled(asked, hosts));
             }
-            if let Some(estimate) = tally.miss_estimate(made) {
-                control.set_miss_estimate(estimate);
-            }
-            if control.is_cancelled() || tally.is_settled(asked, hosts) {
+            covered.attempts += 1;
+            covered.settled = tally.is_settled(asked, hosts);
+            if control.is_cancelled() || covered.settled {
                 break;
             }
         }
-        let completed = !control.is_cancelled();
-        if completed && self.config.report_filtered && campaign.phase == Phase::Probing && tally.is_exact() {
-            self.report_silent(campaign, &order, tally);
+        if self.config.report_filtered && campaign.phase == Phase::Probing {
+            self.report_silent(campaign, tally);
         }
-        let (miss_estimate, drops) = (tally.miss_estimate(made), self.common.drops.counts());
-        Ok(End { checkpoint, completed, miss_estimate, drops })
+        Ok(covered)
     }
 
     fn attempt_gap(&self) -> Duration {
@@ -241,15 +272,13 @@ impl Stages {
     }
 
     /// Reports what never answered, in the order of the probes.
-    fn report_silent(&self, campaign: &Campaign<'_>, order: &Permutation, tally: &Tally) {
-        for position in campaign.positions.clone() {
-            let Some(target) = order.at(position).and_then(|index| campaign.space.target(index)) else {
-                continue;
-            };
+    fn report_silent(&self, campaign: &Campaign<'_>, tally: &Tally) {
+        for position in tally.stretch() {
             if self.common.control.is_cancelled() {
                 return;
             }
-            if !tally.is_answered(&target) {
+            let Some(target) = tally.target(position, &campaign.space) else { continue };
+            if !tally.is_answered(position, target.host) {
                 let (state, reason) = self.verdict_on_silence(target.address);
                 tally.report_silent(&target, state, reason);
             }
@@ -261,5 +290,21 @@ impl Stages {
             Access::Frames(network) => network.paths.verdict_on_silence(address),
             Access::Connect(_) => (PortState::Filtered, Reason::NoReply),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_cover_all_positions() {
+        assert_eq!(stretches(5..5).count(), 0);
+        assert!(stretches(5..9).eq(std::iter::once(5..9)));
+        let long = 7..7 + 2 * Tally::MAX_STRETCH + 3;
+        let parts: Vec<_> = stretches(long.clone()).collect();
+        assert_eq!(parts.len(), 3);
+        assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert_eq!((parts[0].start, parts[2].end), (long.start, long.end));
     }
 }

@@ -456,7 +456,7 @@ fn a_prepared_scan_needs_no_rights() {
             }
             let mut closed = 0;
             let report = scan.run(&Control::new(), &mut |event| {
-                closed += u32::from(matches!(event, Event::Port(port) if port.state == PortState::Closed))
+                closed += u32::from(matches!(event, Event::Port(port) if port.state == PortState::Closed));
             });
             (report.expect("runs without rights").completed, closed)
         });

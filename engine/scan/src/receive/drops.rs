@@ -38,6 +38,8 @@ drop_causes! {
     Fragment = "fragment",
     /// Received by the kernel and lost for want of room.
     KernelRing = "kernel-ring-full",
+    /// An answer to a probe of an earlier part of the scan, after the wait for it was over.
+    Late = "late",
     /// A probe that was not sent: its address is not a target. The last gate; anything but 0 is a fault.
     NotAllowed = "not-allowed",
     /// Right in form, from an address or port that was not asked.

@@ -62,10 +62,7 @@ impl RingReceiver {
 
 fn take(received: &Received<'_>, classifier: Classifier<'_>, tally: &Tally, time: Stopwatch) {
     match classifier.classify(received.packet) {
-        Ok(mut reply) => {
-            reply.rtt_us = tally.round_trip_us(&reply, time.at_epoch_ns(received.time_ns));
-            tally.take(&reply);
-        }
+        Ok(reply) => tally.take(reply, Some(time.at_epoch_ns(received.time_ns))),
         Err(cause) => tally.common.drops.add(cause, 1),
     }
 }

@@ -10,7 +10,7 @@ pub(crate) enum Seen {
         /// The bits.
         words: Box<[AtomicU64]>,
     },
-    /// For scans too large for bits: a table of the numbers seen last, each in the one slot that its hash
+    /// For more addresses than that: a table of the numbers seen last, each in the one slot that its hash
     /// gives. A number may be forgotten, and then counts as new; it is never taken for seen wrongly.
     Recent {
         /// Number plus one; 0 is empty.
@@ -32,11 +32,6 @@ impl Seen {
         } else {
             Self::Recent { slots: zeros(Self::SLOTS) }
         }
-    }
-
-    /// Whether nothing is ever forgotten.
-    pub(crate) fn is_exact(&self) -> bool {
-        matches!(self, Self::Exact { .. })
     }
 
     /// Adds a number; true if it is new.
@@ -78,7 +73,7 @@ mod tests {
     fn both_kinds_remember() {
         for limit in [1000, 1 << 40] {
             let seen = Seen::new(limit);
-            assert_eq!(seen.is_exact(), limit == 1000);
+            assert_eq!(matches!(seen, Seen::Exact { .. }), limit == 1000);
             for number in [0, 63, 64, 999] {
                 assert!(!seen.contains(number));
                 assert!(seen.insert(number));

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -14,8 +15,8 @@ use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortSta
 
 use super::{DropCause, Drops, Seen};
 use crate::{
-    Clock, Control, Event,
-    space::{ProbeKind, Target},
+    Clock, Control, Event, Permutation,
+    space::{ProbeKind, ProbeSpace, Target},
 };
 
 /// A validated reply to one of our probes.
@@ -83,11 +84,15 @@ impl Common {
     }
 }
 
-/// The shared state of one phase of a scan. No locks: the transmit loop reads it for every probe.
+/// The shared state of one stretch of a scan. No locks: the transmit loop reads it for every probe.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) common: Common,
     wanted: Wanted,
+    order: Permutation,
+    /// The positions this is about.
+    stretch: Range<u64>,
+    /// Places in the stretch whose target has answered.
     answered: Seen,
     answered_count: AtomicU64,
     /// When each target was probed last, where memory allows: microseconds and attempt.
@@ -98,6 +103,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// The most positions that one tally can be about.
+    pub(crate) const MAX_STRETCH: u64 = Seen::EXACT_LIMIT;
     /// Up to this many targets have their round-trip times measured: 16 MiB.
     const TIMED_TARGETS: u64 = 1 << 22;
     /// Bits of [`Self::sent_at`] that hold the attempt.
@@ -107,11 +114,14 @@ impl Tally {
     /// Attempts that are counted apart; later ones count with the last.
     const ATTEMPTS: usize = 16;
 
-    /// An empty tally for `targets` targets.
-    pub(crate) fn new(targets: u64, wanted: Wanted, common: Common) -> Self {
+    /// Nobody of this stretch of the order has answered yet.
+    pub(crate) fn new(order: Permutation, stretch: Range<u64>, wanted: Wanted, common: Common) -> Self {
+        let targets = stretch.end - stretch.start;
         Self {
             common,
             wanted,
+            order,
+            stretch,
             answered: Seen::new(targets),
             sent_at: (targets <= Self::TIMED_TARGETS)
                 .then(|| (0..targets).map(|_| AtomicU32::new(0)).collect()),
@@ -121,26 +131,44 @@ impl Tally {
         }
     }
 
-    /// Takes a reply in: once for each target, the first one counts.
-    pub(crate) fn take(&self, reply: &Reply) {
+    /// The positions this is about.
+    pub(crate) fn stretch(&self) -> Range<u64> {
+        self.stretch.clone()
+    }
+
+    /// The target at a position of the order.
+    #[inline]
+    pub(crate) fn target(&self, position: u64, space: &ProbeSpace) -> Option<Target> {
+        space.target(self.order.at(position)?)
+    }
+
+    /// Takes a reply in that arrived at `received_at`: once for each target, the first one counts.
+    pub(crate) fn take(&self, mut reply: Reply, received_at: Option<Duration>) {
         self.common.control.add_received();
-        if reply.from_target {
-            self.meet_host(reply);
+        if let Some(received_at) = received_at {
+            reply.rtt_us = self.round_trip_us(&reply, received_at);
         }
-        if !self.answered.insert(reply.target.index) {
+        if reply.from_target {
+            self.meet_host(&reply);
+        }
+        let Some(place) = self.place(&reply.target) else {
+            self.common.drops.add(DropCause::Late, 1);
+            return;
+        };
+        if !self.answered.insert(place) {
             self.common.drops.add(DropCause::Duplicate, 1);
             return;
         }
         self.answered_count.fetch_add(1, Relaxed);
-        self.count_attempt(reply);
-        self.report_port(reply);
+        self.count_attempt(&reply);
+        self.report_port(&reply);
     }
 
-    /// Whether the target needs no (further) probe.
+    /// Whether a position of the stretch needs no (further) probe.
     #[inline]
-    pub(crate) fn is_answered(&self, target: &Target) -> bool {
-        self.answered.contains(target.index)
-            || (!self.wanted.ports && self.common.hosts.contains(target.host))
+    pub(crate) fn is_answered(&self, position: u64, host: u64) -> bool {
+        self.answered.contains(position - self.stretch.start)
+            || (!self.wanted.ports && self.common.hosts.contains(host))
     }
 
     /// Whether nobody is left to wait for, after `asked` targets at `hosts` addresses were probed.
@@ -149,28 +177,31 @@ impl Tally {
         hosts_left || self.answered_count.load(Relaxed) >= asked
     }
 
-    /// Notes that a probe leaves.
+    /// Notes that the probe of a position leaves.
     #[inline]
-    pub(crate) fn stamp(&self, target: &Target, attempt: u8, now_us: u64) {
-        if let Some(cell) = self.sent_at.as_deref().and_then(|cells| cells.get(target.index as usize)) {
+    pub(crate) fn stamp(&self, position: u64, attempt: u8, now_us: u64) {
+        let place = (position - self.stretch.start) as usize;
+        if let Some(cell) = self.sent_at.as_deref().and_then(|cells| cells.get(place)) {
             let time = now_us as u32 & Self::TIME_MASK;
             cell.store(time << Self::ATTEMPT_BITS | u32::from(attempt) & 0b11, Relaxed);
         }
     }
 
+    /// Where in the stretch a target is.
+    fn place(&self, target: &Target) -> Option<u64> {
+        let position = self.order.position_of(target.index)?;
+        self.stretch.contains(&position).then(|| position - self.stretch.start)
+    }
+
     /// How long a reply took. None if it answers another attempt than the last: its time is gone (Karn and
     /// Partridge 1987).
-    pub(crate) fn round_trip_us(&self, reply: &Reply, received_at: Duration) -> Option<u32> {
-        let stamp = self.sent_at.as_deref()?.get(reply.target.index as usize)?.load(Relaxed);
+    fn round_trip_us(&self, reply: &Reply, received_at: Duration) -> Option<u32> {
+        let place = self.place(&reply.target)? as usize;
+        let stamp = self.sent_at.as_deref()?.get(place)?.load(Relaxed);
         if u32::from(reply.attempt?) & 0b11 != stamp & 0b11 {
             return None;
         }
         Some((received_at.as_micros() as u32).wrapping_sub(stamp >> Self::ATTEMPT_BITS) & Self::TIME_MASK)
-    }
-
-    /// Whether silent targets can be told from others: then retries go to them alone.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.answered.is_exact()
     }
 
     /// Tells the receiving stages to end.
@@ -198,23 +229,6 @@ impl Tally {
                 syn_ack: None,
             }));
         }
-    }
-
-    /// The share of answering targets that never answered, from those that answered only when asked again.
-    ///
-    /// If a probe or its answer is lost with probability p, independently, of M targets that would answer M(1-p)
-    /// answer the first attempt and M·p(1-p) the second: their quotient is p, and p to the number of attempts
-    /// is missed altogether. None before a second attempt was made.
-    pub(crate) fn miss_estimate(&self, attempts: u8) -> Option<f32> {
-        if attempts < 2 {
-            return None;
-        }
-        let [first, second, ..] = &self.first_answers;
-        let (first, second) = (first.load(Relaxed) as f32, second.load(Relaxed) as f32);
-        if first == 0.0 {
-            return None;
-        }
-        Some((second / first).min(1.0).powi(i32::from(attempts)))
     }
 
     fn meet_host(&self, reply: &Reply) {
@@ -258,5 +272,129 @@ impl Tally {
             seen_at_ms: self.common.clock.now(),
             syn_ack: reply.syn_ack,
         }));
+    }
+}
+
+/// What is known of losses, over all stretches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loss {
+    answered: f64,
+    missed: f64,
+    /// A stretch of which nothing can be said: it had silent targets and one attempt only.
+    unknown: bool,
+}
+
+impl Loss {
+    /// Adds a stretch after so many attempts.
+    ///
+    /// If a probe or its answer is lost with probability p, independently, of M targets that would answer M(1-p)
+    /// answer the first attempt and M·p(1-p) the second: their quotient is p, and p to the number of attempts
+    /// is missed altogether. Where everyone has answered nothing is missed.
+    pub(crate) fn add(&mut self, tally: &Tally, attempts: u8, settled: bool) {
+        let count =
+            |attempt: usize| tally.first_answers.get(attempt).map_or(0, |count| count.load(Relaxed)) as f64;
+        let answered: f64 = (0..Tally::ATTEMPTS).map(count).sum();
+        self.answered += answered;
+        if settled {
+            return;
+        }
+        if attempts < 2 || answered == 0.0 {
+            self.unknown = true;
+            return;
+        }
+        let missed_share = (count(1) / count(0).max(1.0)).min(1.0).powi(i32::from(attempts));
+        self.missed += answered * missed_share / (1.0 - missed_share).max(0.01);
+    }
+
+    /// The share of answering targets that never answered, if it can be estimated.
+    pub(crate) fn miss_estimate(&self) -> Option<f32> {
+        let all = self.answered + self.missed;
+        (!self.unknown && all > 0.0).then_some((self.missed / all) as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, unbounded};
+    use portreeve_model::Timestamp;
+
+    use super::*;
+    use crate::TargetSetBuilder;
+
+    fn space() -> ProbeSpace {
+        let targets = TargetSetBuilder::new().include("10.99.0.0/24").and_then(TargetSetBuilder::build);
+        ProbeSpace::ports(targets.expect("targets"), &"1-100".parse().expect("ports"))
+    }
+
+    fn tally(stretch: Range<u64>) -> (Tally, Receiver<Event>) {
+        let (events, found) = unbounded();
+        let common = Common {
+            control: Control::new(),
+            drops: Arc::default(),
+            clock: Clock::new(|| Timestamp(7)),
+            events,
+            hosts: Arc::new(Seen::new(256)),
+        };
+        let wanted = Wanted { closed: false, ports: true };
+        (Tally::new(Permutation::new(space().len(), 3), stretch, wanted, common), found)
+    }
+
+    fn reply(tally: &Tally, position: u64, attempt: u8) -> Reply {
+        Reply {
+            target: tally.target(position, &space()).expect("in range"),
+            attempt: Some(attempt),
+            state: PortState::Open,
+            reason: Reason::SynAck,
+            from_target: true,
+            ttl: Some(64),
+            rtt_us: None,
+            syn_ack: None,
+        }
+    }
+
+    #[test]
+    fn the_first_answer_counts_and_times_are_those_of_the_last_probe() {
+        let (tally, found) = tally(0..1000);
+        tally.stamp(5, 0, 1_000);
+        tally.take(reply(&tally, 5, 0), Some(Duration::from_micros(1_250)));
+        tally.take(reply(&tally, 5, 0), Some(Duration::from_micros(1_300)));
+        tally.stamp(6, 1, 5_000);
+        tally.take(reply(&tally, 6, 0), Some(Duration::from_micros(5_100)));
+        let times: Vec<Option<u32>> = found
+            .try_iter()
+            .filter_map(|event| match event {
+                Event::Port(port) => Some(port.rtt_us),
+                Event::Host(_) => None,
+            })
+            .collect();
+        assert_eq!(times, [Some(250), None]);
+        assert_eq!(tally.common.drops.counts(), [("duplicate", 1)]);
+        assert!(tally.is_answered(5, 0) && !tally.is_answered(7, 0));
+        assert!(tally.is_settled(2, 256) && !tally.is_settled(3, 256));
+    }
+
+    #[test]
+    fn answers_to_another_stretch_are_late() {
+        let (tally, found) = tally(1000..2000);
+        tally.take(reply(&tally, 999, 0), None);
+        tally.take(reply(&tally, 1000, 0), None);
+        assert_eq!(found.try_iter().filter(|event| matches!(event, Event::Port(_))).count(), 1);
+        assert_eq!(tally.common.drops.counts(), [("late", 1)]);
+    }
+
+    #[test]
+    fn what_answers_only_when_asked_again_tells_what_is_missed() {
+        let (tally, _found) = tally(0..2000);
+        // A tenth is lost each time: 900 of 1,000 answer at first, 90 at the second attempt.
+        (0..900).for_each(|position| tally.take(reply(&tally, position, 0), None));
+        (900..990).for_each(|position| tally.take(reply(&tally, position, 1), None));
+        let estimate = |attempts, settled| {
+            let mut loss = Loss::default();
+            loss.add(&tally, attempts, settled);
+            loss.miss_estimate()
+        };
+        assert!((estimate(2, false).expect("known") - 0.01).abs() < 0.0005);
+        assert_eq!(estimate(1, false), None);
+        assert_eq!(estimate(1, true), Some(0.0));
     }
 }

@@ -239,16 +239,19 @@ fn outcome_of(error: &io::Error, kind: ProbeKind) -> Outcome {
 
 fn settle(outcome: &Outcome, target: Target, rtt_us: Option<u32>, pass: &Pass<'_>) {
     match *outcome {
-        Outcome::Answer(state, reason) => pass.tally.take(&Reply {
-            target,
-            attempt: Some(pass.attempt),
-            state,
-            reason,
-            from_target: matches!(state, PortState::Open | PortState::Closed),
-            ttl: None,
-            rtt_us,
-            syn_ack: None,
-        }),
+        Outcome::Answer(state, reason) => {
+            let reply = Reply {
+                target,
+                attempt: Some(pass.attempt),
+                state,
+                reason,
+                from_target: matches!(state, PortState::Open | PortState::Closed),
+                ttl: None,
+                rtt_us,
+                syn_ack: None,
+            };
+            pass.tally.take(reply, None);
+        }
         Outcome::Useless => pass.tally.common.drops.add(DropCause::SocketError, 1),
         Outcome::Exhausted | Outcome::Pending | Outcome::Silence => {}
     }

@@ -81,7 +81,7 @@ impl Queue<'_> {
             if let Some(target) = pass.wanted(next) {
                 match self.put(&target, pass) {
                     Ok(()) => {
-                        pass.tally.stamp(&target, self.attempt, now_us);
+                        pass.tally.stamp(next, self.attempt, now_us);
                         left -= 1;
                     }
                     Err(Refusal::Full) => break,

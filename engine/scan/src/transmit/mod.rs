@@ -11,7 +11,7 @@ use std::{
 pub(crate) use connect::ConnectTransmit;
 
 use crate::{
-    Permutation, ScanError,
+    ScanError,
     pace::Pace,
     receive::Tally,
     space::{ProbeSpace, Target},
@@ -31,7 +31,6 @@ pub(crate) trait Transmit: Send {
 /// One round of probes: which positions of the order, and what decides whether each is sent.
 pub(crate) struct Pass<'a> {
     pub(crate) space: &'a ProbeSpace,
-    pub(crate) order: &'a Permutation,
     pub(crate) positions: Range<u64>,
     /// From 0.
     pub(crate) attempt: u8,
@@ -48,8 +47,8 @@ impl Pass<'_> {
     /// The target at `position`, unless it needs no probe.
     #[inline]
     pub(crate) fn wanted(&self, position: u64) -> Option<Target> {
-        let target = self.space.target(self.order.at(position)?)?;
-        let settled = self.tally.is_answered(&target) || (self.skip_host)(target.host);
+        let target = self.tally.target(position, self.space)?;
+        let settled = self.tally.is_answered(position, target.host) || (self.skip_host)(target.host);
         (!settled).then_some(target)
     }
 
