@@ -62,8 +62,8 @@ pub enum AgentError {
     Client(#[from] ClientError),
     /// The server does not take the token.
     #[error(
-        "the server {server} does not accept the enrolment token: {why}; make a new one there and start the \
-         agent with --enroll TOKEN"
+        "the server {server} does not accept the enrolment token ({why}); start the agent with --enroll and a new \
+         token"
     )]
     Enrolment {
         /// The server.
@@ -209,6 +209,9 @@ async fn enroll(config: &AgentConfig, client: &Client, token: &str) -> Result<Id
             Err(error) if error.is_transient() => {
                 tracing::warn!(server = %config.server, %error, "cannot enrol yet; trying again");
                 backoff.wait(error.retry_after()).await;
+            }
+            Err(UplinkError::Malformed(why) | UplinkError::Unauthorized(why)) => {
+                return Err(AgentError::Enrolment { server: config.server.clone(), why });
             }
             Err(error) => {
                 return Err(AgentError::Enrolment { server: config.server.clone(), why: error.to_string() });

@@ -13,7 +13,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     const FLOOR: Duration = Duration::from_millis(100);
     const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(30);
+    const LONGEST: Duration = Duration::from_secs(15);
 
     /// Forgets the failures.
     pub(crate) fn reset(&mut self) {
@@ -42,7 +42,7 @@ mod tests {
     fn waits_double_up_to_the_longest_and_start_over() {
         let mut backoff = Backoff::default();
         let longest: Vec<_> = (0..8).map(|_| backoff.next(None, u32::MAX).as_millis()).collect();
-        assert_eq!(longest, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
+        assert_eq!(longest, [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]);
         backoff.reset();
         assert_eq!(backoff.next(None, 0), Backoff::FLOOR);
     }

@@ -28,6 +28,9 @@ const RECORDS: usize = 4_096;
 /// The wait for an answer that a server may ask for.
 const PROBE_TIMEOUT_MS: std::ops::RangeInclusive<u32> = 50..=30_000;
 
+/// Packets per second when nobody says how many and nobody but this machine hears them: all ports in 3 s.
+const LOOPBACK_RATE: u32 = 20_000;
+
 /// What this host allows, whatever a server asks for.
 #[derive(Clone, Debug, Default)]
 pub struct HostLimits {
@@ -50,8 +53,10 @@ impl HostLimits {
         builder.build()
     }
 
-    fn rate(&self, job: &Job, default: PacketsPerSecond) -> PacketsPerSecond {
-        let asked = job.rate_pps.unwrap_or(default.0);
+    fn rate(&self, job: &Job, targets: &TargetSet, default: PacketsPerSecond) -> PacketsPerSecond {
+        let on_this_machine = targets.ranges().all(|(first, last)| first.is_loopback() && last.is_loopback());
+        let default = if on_this_machine { LOOPBACK_RATE } else { default.0 };
+        let asked = job.rate_pps.unwrap_or(default);
         PacketsPerSecond(self.max_rate_pps.map_or(asked, |ceiling| asked.min(ceiling)))
     }
 }
@@ -172,7 +177,7 @@ fn scan_config(limits: &HostLimits, job: &Job) -> Result<ScanConfig, JobError> {
     let mut config = ScanConfig::new(limits.targets(job)?, ports);
     let (low, high) = PROBE_TIMEOUT_MS.into_inner();
     config.wait = Duration::from_millis(job.probe_timeout_ms.clamp(low, high).into());
-    config.rate = limits.rate(job, config.rate);
+    config.rate = limits.rate(job, &config.targets, config.rate);
     config.seed = job.seed;
     let (index, count) = (job.shard.index, job.shard.count);
     config.shard = Shard::new(index, count).ok_or(JobError::Shard { index, count })?;
@@ -277,6 +282,13 @@ mod tests {
         assert_eq!(config.rate, PacketsPerSecond(200));
         assert_eq!(config.targets.len(), 128, "the server's own exclusion lies in the host's");
         assert!(!config.targets.contains("10.99.0.1".parse().expect("address")));
+
+        let unsaid = |target: &str| {
+            let job = Job { rate_pps: None, targets: vec![target.to_owned()], ..job() };
+            scan_config(&HostLimits::default(), &job).expect("valid").rate
+        };
+        assert_eq!(unsaid("127.0.0.1"), PacketsPerSecond(LOOPBACK_RATE));
+        assert!(unsaid("127.0.0.1, 10.99.0.1") < PacketsPerSecond(LOOPBACK_RATE));
 
         let slower = Job { rate_pps: Some(100), ..job() };
         assert_eq!(scan_config(&limits, &slower).expect("valid").rate, PacketsPerSecond(100));
