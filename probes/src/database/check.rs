@@ -5,6 +5,8 @@ use std::{
     fmt,
 };
 
+use portreeve_model::SafeText;
+
 use super::{
     Database,
     bytes::unescape,
@@ -180,6 +182,11 @@ impl Database {
             let own = entry.set.get("name").unwrap_or(&family.service);
             if choice.best.name.as_str() != own {
                 messages.push(format!("{} takes it for {:?}", choice.best.entry, choice.best.name.as_str()));
+            }
+            let product = entry.set.get("product").filter(|product| !product.contains('{'));
+            let winner = choice.best.get("product").map(SafeText::as_str);
+            if product.is_some_and(|own| winner != Some(own)) && choice.best.layer == entry.layer {
+                messages.push(format!("{} takes it for {winner:?}", choice.best.entry));
             }
         }
         match self.outcome(entry, example) {

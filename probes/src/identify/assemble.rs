@@ -87,7 +87,7 @@ fn unidentified(service: &mut Service, held: &Conversation<'_>, usual: Option<&s
         Verdict::Unreachable
     } else if endings.endless + endings.dripping > 0 {
         Verdict::Tarpit
-    } else if asked_for_certificate && held.fields.is_empty() {
+    } else if asked_for_certificate && held.fields.get("raw").is_none() {
         Verdict::NeedsClientCertificate
     } else if held.tls.is_some() {
         Verdict::Identified

@@ -78,6 +78,8 @@ pub(super) struct Conversation<'a> {
     pub inside_tls: bool,
     wants_tls: bool,
     sure_of_tls: bool,
+    alpn: &'static [&'static [u8]],
+    alpn_refused: bool,
     pub tls: Option<TlsInfo>,
     pub first_words: Vec<u8>,
     pub endings: Endings,
@@ -116,6 +118,8 @@ impl<'a> Conversation<'a> {
             inside_tls: false,
             wants_tls: false,
             sure_of_tls: false,
+            alpn: ALPN,
+            alpn_refused: false,
             tls: None,
             first_words: Vec::new(),
             endings: Endings::default(),
@@ -359,7 +363,7 @@ impl<'a> Conversation<'a> {
         if !self.inside_tls {
             return Some(Connection::Plain(stream));
         }
-        let shaken = self.shake(stream, ALPN).await;
+        let shaken = self.shake(stream, self.alpn).await;
         shaken.stream.map(Connection::Tls)
     }
 
@@ -381,18 +385,29 @@ impl<'a> Conversation<'a> {
             return;
         };
         self.connections += 1;
-        let shaken = self.shake(stream, ALPN).await;
+        let shaken = self.shake(stream, self.alpn).await;
         if shaken.info.is_none() {
             let end = if shaken.closed { End::Closed } else { End::Silent };
             let reply = Reply { bytes: shaken.heard, end, arrivals: 1 };
             self.learn("tls-hello", &reply);
             return;
         }
+        let refused_alpn = shaken.info.as_ref().and_then(|info| info.error.as_ref());
+        if refused_alpn.is_some_and(|error| error.as_str().contains("NoApplicationProtocol")) {
+            self.alpn = &[];
+            self.tls_tried = self.alpn_refused;
+            self.wants_tls = !self.alpn_refused;
+            self.alpn_refused = true;
+        }
         self.tls = shaken.info;
         let Some(stream) = shaken.stream else { return };
         self.inside_tls = true;
         self.sure_of_tls = true;
         self.fields = Fields::default();
+        if let Some(leaf) = self.tls.as_ref().and_then(|tls| tls.certificates.first()) {
+            self.fields.add("tls-hello", "tls.subject", leaf.subject.as_str().as_bytes());
+            self.fields.add("tls-hello", "tls.issuer", leaf.issuer.as_str().as_bytes());
+        }
         self.asked.clear();
         self.listened = false;
         self.parked.clear();
