@@ -1,6 +1,6 @@
 //! Opens the database, private or given.
 
-use std::{str::FromStr, time::Duration};
+use std::{io::ErrorKind, str::FromStr, time::Duration};
 
 use anyhow::Context;
 use sqlx::{
@@ -105,6 +105,9 @@ async fn wait_for(options: &PgConnectOptions) -> anyhow::Result<()> {
                 Ok(connection) => return connection.close().await,
                 // A database that answers, and refuses, will not change its mind.
                 Err(error @ sqlx::Error::Database(_)) if !is_starting(&error) => return Err(error),
+                Err(sqlx::Error::Io(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                    return Err(error.into());
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }

@@ -1,6 +1,10 @@
 //! `serve`: starts everything in order, and ends it in order.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use anyhow::Context;
 use chrono::TimeDelta;
@@ -37,9 +41,9 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     app.metrics = Metrics::install().context("cannot collect metrics")?;
     store::observations::make_partitions(&app.pool, app.clock.now()).await?;
     let tasks = tasks::start(&app);
-    println!("Portreeve is at {}", app.config.address());
+    say(&format!("Portreeve is at {}", app.config.address()));
     if let Some(link) = setup_link(&app).await? {
-        println!("Make the first account (this link works once, within a day): {link}");
+        say(&format!("Make the first account (this link works once, within a day): {link}"));
     }
 
     answer(listener, &app, stop).await?;
@@ -52,6 +56,11 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(|| private.stop()).await??;
     }
     Ok(())
+}
+
+/// Tells whoever started us. Nobody may be listening any more, which is no reason to end.
+fn say(line: &str) {
+    let _closed_output = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Takes the address before anything else is started: a port that is taken is the most likely mistake.
@@ -121,7 +130,10 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
 /// Logs to standard error: RUST_LOG chooses what, PORTREEVE_LOG_FORMAT=json how.
 fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if std::env::var("PORTREEVE_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().init();
     } else {
