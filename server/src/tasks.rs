@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use chrono::TimeDelta;
 use tokio_util::task::TaskTracker;
 
-use crate::{state::AppState, store};
+use crate::{alerts::coverage, jobs, schedule, state::AppState, store};
 
 /// Counts of failed log-ins are forgotten after this.
 const THROTTLE_MEMORY: TimeDelta = TimeDelta::days(1);
@@ -13,6 +13,9 @@ const THROTTLE_MEMORY: TimeDelta = TimeDelta::days(1);
 /// Starts every background task. They end when [`AppState::shutdown`] is cancelled; wait for them with the tracker.
 pub fn start(app: &AppState) -> TaskTracker {
     let tracker = TaskTracker::new();
+    every(&tracker, app, "schedules", Duration::from_secs(5), schedule::runner::round);
+    every(&tracker, app, "lost jobs", Duration::from_secs(15), jobs::reaper::round);
+    every(&tracker, app, "coverage", Duration::from_secs(60), coverage::round);
     every(&tracker, app, "housekeeping", Duration::from_secs(15 * 60), housekeeping);
     let live = app.live.clone();
     tracker.spawn(live.join(app.pool.clone(), app.shutdown.clone()));

@@ -22,6 +22,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub mod config;
+pub mod coverage;
 mod evaluate;
 mod raise;
 pub mod ssh;

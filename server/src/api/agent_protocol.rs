@@ -205,7 +205,7 @@ async fn lease_job(
             news.publish(&app.live);
             return Ok(Json(job).into_response());
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || app.shutdown.is_cancelled() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         // A planned scan wakes us; so does any other event of a scan, which costs one cheap query.
@@ -219,7 +219,7 @@ async fn lease_job(
                 }
             }
         };
-        let _woken_or_late = timeout_at(until, planned).await;
+        let _woken_or_late = timeout_at(until, app.shutdown.run_until_cancelled(planned)).await;
     }
 }
 

@@ -38,7 +38,9 @@ mod ports;
 mod problem;
 mod router;
 pub mod scanner_contract;
+pub mod scanners;
 mod scans;
+pub mod schedule;
 mod settings;
 pub mod setup;
 mod ssh;
@@ -88,7 +90,9 @@ pub fn routes() -> ApiRouter {
         .merge(policy::routes())
         .merge(ports::routes())
         .merge(scanner_contract::routes())
+        .merge(scanners::routes())
         .merge(scans::routes())
+        .merge(schedule::routes())
         .merge(settings::routes())
         .merge(setup::routes())
         .merge(ssh::routes())

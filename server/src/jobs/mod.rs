@@ -238,6 +238,21 @@ pub async fn cancel(
     Ok(News { line: scans::line(&mut *db, scan_id).await?, alerts: Vec::new() })
 }
 
+/// Ends the unfinished scans that an agent was to do: it is about to be removed.
+pub async fn abandon(db: &mut PgConnection, agent_id: i64, now: DateTime<Utc>) -> sqlx::Result<Vec<News>> {
+    let mut news = Vec::new();
+    for scan_id in scans::unfinished_of_agent(&mut *db, agent_id).await? {
+        store::cancel_queued(&mut *db, scan_id, now).await?;
+        if let Some(scan) = scans::lock(&mut *db, scan_id).await? {
+            let error = Some("The agent that worked on this scan was removed.");
+            news.push(
+                end_scan(&mut *db, &scan, &ScanEnd { status: "failed", error, summary: None }, now).await?,
+            );
+        }
+    }
+    Ok(news)
+}
+
 /// Ends a scan if all its jobs have ended.
 pub async fn settle(db: &mut PgConnection, scan_id: i64, now: DateTime<Utc>) -> sqlx::Result<News> {
     let Some(scan) = scans::lock(&mut *db, scan_id).await? else { return Ok(News::default()) };

@@ -4,7 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
 use super::{News, lease::server_line, settle};
-use crate::store::{jobs as store, scan_lifecycle as scans};
+use crate::{
+    state::AppState,
+    store::{jobs as store, scan_lifecycle as scans},
+};
 
 /// A server that has just started leaves lapsed leases alone for so long: they lapsed because it was away, and the agents
 /// come back with what they found meanwhile.
@@ -16,6 +19,14 @@ const LOST_AFTER: TimeDelta = TimeDelta::minutes(10);
 /// The time before which a lease must have ended for its job to be handed out again or given up.
 pub fn lapsed_before(now: DateTime<Utc>, server_started_at: DateTime<Utc>) -> DateTime<Utc> {
     if now < server_started_at + GRACE { DateTime::UNIX_EPOCH } else { now }
+}
+
+/// Looks once.
+pub async fn round(app: AppState) -> sqlx::Result<()> {
+    for news in reap(&app.pool, app.clock.now(), app.started_at).await? {
+        news.publish(&app.live);
+    }
+    Ok(())
 }
 
 /// Gives up what is lost, and ends the scans that this leaves without work.

@@ -2,3 +2,4 @@
 
 pub mod cron;
 pub mod describe;
+pub mod runner;

@@ -37,6 +37,7 @@ pub mod rules;
 pub mod scan_lifecycle;
 pub mod scanner_contract;
 pub mod scans;
+pub mod schedules;
 pub mod sessions;
 pub mod settings;
 pub mod setup;

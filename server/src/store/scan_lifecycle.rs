@@ -187,6 +187,20 @@ pub async fn lock(db: &mut PgConnection, scan_id: i64) -> sqlx::Result<Option<Ru
     .await
 }
 
+/// The scans an agent has not finished, and those of a single job that wait for it.
+pub async fn unfinished_of_agent(db: impl PgExecutor<'_>, agent_id: i64) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar(
+        "-- unfinished_scans_of_agent
+        select s.id from scans s
+        where s.agent_id = $1 and s.status in ('planned', 'running')
+            and not exists (select from jobs j where j.scan_id = s.id and j.agent_id is null)
+        order by s.id",
+    )
+    .bind(agent_id)
+    .fetch_all(db)
+    .await
+}
+
 /// How a scan ended.
 #[derive(Clone, Debug)]
 pub struct ScanEnd<'a> {
