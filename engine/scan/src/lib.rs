@@ -14,7 +14,7 @@
 //!   address is checked again right before it is sent to;
 //! * a reply counts only if it carries the keyed cookie of its probe; all else is counted by cause and
 //!   dropped, never an error, never a panic;
-//! * no more probes than asked for, in any 10 ms.
+//! * no second gets more than 1 % above the rate asked for, no millisecond more than three times its share.
 //!
 //! Addresses, ports and counts are in host representation; only `portreeve-wire` knows about byte order.
 
