@@ -3,7 +3,7 @@
 /// Named values read from a conversation; a name may occur several times.
 ///
 /// Names: `raw` and `line1` of every reply, and what [`crate::decode`] adds for protocols it knows, as
-/// `http.server` or `ssh.software`. Holds at most 4,096 values and 512 KiB; more is dropped.
+/// `http.server` or `ssh.software`. Holds at most 4,096 values and 256 KiB; more is dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     values: Vec<Value>,
@@ -19,7 +19,7 @@ pub(crate) struct Value {
 }
 
 const MAX_VALUES: usize = 4096;
-const MAX_BYTES: usize = 512 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 
 impl Fields {
     /// Adds a value read from the reply to `probe` (`banner` for what was said unasked).

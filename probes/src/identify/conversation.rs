@@ -7,12 +7,14 @@
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use portreeve_model::{Endpoint, Service, TlsInfo};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Hints, Identifier, assemble,
     connection::{Connection, End, Patience, Reply},
-    plan, starttls, tls,
+    encryption::ALPN,
+    pages::{asks_for_tls, get, keeps_open},
+    plan,
 };
 use crate::{
     database::{Layer, ProbeRef, Safety},
@@ -23,10 +25,6 @@ use crate::{
 
 /// Name under which the reply to nothing is filed.
 pub(super) const BANNER: &str = "banner";
-/// What is offered inside TLS: HTTP/2 would have to be spoken if it were offered.
-const ALPN: &[&[u8]] = &[b"http/1.1"];
-/// Same-host redirects followed at most.
-const MAX_REDIRECTS: u8 = 3;
 /// Silent connections are looked at once more this long after the start: some servers look up the
 /// caller's name before they greet.
 const LATE_GREETING: Duration = Duration::from_secs(6);
@@ -41,7 +39,7 @@ enum Question {
 }
 
 /// A connection that can be used again, and for what.
-enum Open {
+pub(super) enum Open {
     /// Nothing was exchanged.
     Fresh(Connection),
     /// The server has greeted, and nothing else happened.
@@ -71,21 +69,21 @@ pub(super) struct Conversation<'a> {
     pub connections: u8,
     pub fields: Fields,
     pub asked: HashSet<String>,
-    listened: bool,
-    open: Option<Open>,
-    parked: Vec<(String, Connection)>,
-    tls_tried: bool,
+    pub listened: bool,
+    pub open: Option<Open>,
+    pub parked: Vec<(String, Connection)>,
+    pub tls_tried: bool,
     pub inside_tls: bool,
-    wants_tls: bool,
-    sure_of_tls: bool,
-    alpn: &'static [&'static [u8]],
-    alpn_refused: bool,
+    pub wants_tls: bool,
+    pub sure_of_tls: bool,
+    pub alpn: &'static [&'static [u8]],
+    pub alpn_refused: bool,
     pub tls: Option<TlsInfo>,
     pub first_words: Vec<u8>,
     pub endings: Endings,
-    redirects: u8,
-    next_page: Option<String>,
-    favicon_tried: bool,
+    pub redirects: u8,
+    pub next_page: Option<String>,
+    pub favicon_tried: bool,
     pub favicon: Option<i32>,
     pub ssh_reply: Vec<u8>,
     pub first_page: Option<Vec<u8>>,
@@ -161,24 +159,6 @@ impl<'a> Conversation<'a> {
         }
         self.try_starttls().await;
         assemble::service(&self, self.identifier.plan.usual_name(port))
-    }
-
-    /// Where the protocol can change to TLS in mid-conversation, does so for the certificate's sake.
-    async fn try_starttls(&mut self) {
-        let name = self.choice.as_ref().map(|choice| choice.best.name.to_string());
-        let Some(upgrade) = name.as_deref().and_then(starttls::upgrade).filter(|_| self.tls.is_none()) else {
-            return;
-        };
-        if !self.may_connect() {
-            return;
-        }
-        self.open = None;
-        let Some(Connection::Plain(stream)) = self.connect().await else { return };
-        let (patience, deadline) = (self.patience(), self.deadline);
-        if let Some(stream) = starttls::switch(stream, upgrade, patience, deadline).await {
-            self.sure_of_tls = true;
-            self.tls = self.shake(stream, &[]).await.info;
-        }
     }
 
     /// The next question worth a connection, if any is left.
@@ -307,7 +287,7 @@ impl<'a> Conversation<'a> {
 
     /// Sends `bytes` on a connection whose state allows it, and reads one reply. `None` if no
     /// connection could be had.
-    async fn exchange(&mut self, id: &str, bytes: &[u8], greets: bool) -> Option<Reply> {
+    pub async fn exchange(&mut self, id: &str, bytes: &[u8], greets: bool) -> Option<Reply> {
         let bytes = self.address_in(bytes);
         if let Some(connection) = self.reusable(greets) {
             let reply = self.exchange_on(connection, id, &bytes).await;
@@ -351,7 +331,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Opens a connection, inside TLS if that is what the endpoint speaks.
-    async fn connect(&mut self) -> Option<Connection> {
+    pub async fn connect(&mut self) -> Option<Connection> {
         if !self.may_connect() {
             return None;
         }
@@ -365,67 +345,6 @@ impl<'a> Conversation<'a> {
         }
         let shaken = self.shake(stream, self.alpn).await;
         shaken.stream.map(Connection::Tls)
-    }
-
-    async fn shake(&self, stream: TcpStream, alpn: &[&[u8]]) -> tls::Handshake {
-        let now = Instant::now();
-        let until = self.deadline.min(now + Duration::from_secs(4) + 4 * self.rtt());
-        // Where TLS was asked for there is no doubt that it will come.
-        let first = if self.sure_of_tls { until } else { until.min(now + self.patience().first) };
-        let name = self.hints.hostname.as_deref();
-        tls::handshake(stream, name, self.endpoint.address, alpn, first, until).await
-    }
-
-    /// Tries a TLS handshake; from its success on, everything is asked anew inside.
-    async fn ask_tls(&mut self) {
-        self.tls_tried = true;
-        self.sure_of_tls = std::mem::take(&mut self.wants_tls);
-        let Ok(stream) = Connection::open(self.address, self.connect_until()).await else {
-            self.endings.refused += 1;
-            return;
-        };
-        self.connections += 1;
-        let shaken = self.shake(stream, self.alpn).await;
-        if shaken.info.is_none() {
-            let end = if shaken.closed { End::Closed } else { End::Silent };
-            let reply = Reply { bytes: shaken.heard, end, arrivals: 1 };
-            self.learn("tls-hello", &reply);
-            return;
-        }
-        let refused_alpn = shaken.info.as_ref().and_then(|info| info.error.as_ref());
-        if refused_alpn.is_some_and(|error| error.as_str().contains("NoApplicationProtocol")) {
-            self.alpn = &[];
-            self.tls_tried = self.alpn_refused;
-            self.wants_tls = !self.alpn_refused;
-            self.alpn_refused = true;
-        }
-        self.tls = shaken.info;
-        let Some(stream) = shaken.stream else { return };
-        self.inside_tls = true;
-        self.sure_of_tls = true;
-        self.fields = Fields::default();
-        if let Some(leaf) = self.tls.as_ref().and_then(|tls| tls.certificates.first()) {
-            self.fields.add("tls-hello", "tls.subject", leaf.subject.as_str().as_bytes());
-            self.fields.add("tls-hello", "tls.issuer", leaf.issuer.as_str().as_bytes());
-        }
-        self.asked.clear();
-        self.listened = false;
-        self.parked.clear();
-        self.choice = None;
-        self.first_page = None;
-        self.open = Some(Open::Fresh(Connection::Tls(stream)));
-    }
-
-    async fn ask_favicon(&mut self) {
-        self.favicon_tried = true;
-        let Some(reply) = self.exchange("favicon", &get("/favicon.ico"), false).await else { return };
-        let Some(response) = Response::parse(&reply.bytes) else { return };
-        let body = response.text();
-        if response.status == 200 && !body.is_empty() && reply.end != End::Full {
-            let hash = assemble::favicon_hash(&body);
-            self.favicon = Some(hash);
-            self.fields.add("favicon", "http.favicon", hash.to_string().as_bytes());
-        }
     }
 
     /// Silent connections may have spoken by now.
@@ -473,71 +392,17 @@ impl<'a> Conversation<'a> {
         self.wants_tls |= !self.inside_tls && asks_for_tls(&reply.bytes);
     }
 
-    fn learn_page(&mut self, id: &str, reply: &[u8], response: &Response<'_>) {
-        if self.first_page.is_none() {
-            self.first_page = Some(reply.to_vec());
-        }
-        let target = response.header("location").filter(|_| matches!(response.status, 301..=303 | 307 | 308));
-        let path = target.and_then(|target| self.same_host(target));
-        if let Some(path) = path.filter(|_| id == "http-get" && self.redirects < MAX_REDIRECTS) {
-            self.redirects += 1;
-            self.next_page = Some(path);
-        }
-    }
-
-    /// The path of a redirect, if it stays on this very endpoint.
-    fn same_host(&self, target: &[u8]) -> Option<String> {
-        let target = std::str::from_utf8(target).ok()?;
-        let is_plain = target.len() <= 1024 && target.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_plain {
-            return None;
-        }
-        let scheme = if self.inside_tls { "https://" } else { "http://" };
-        let path = match target.strip_prefix(scheme) {
-            Some(rest) => {
-                let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-                let known = host == self.host() || host == self.endpoint.address.to_string();
-                known.then(|| format!("/{}", path.trim_start_matches('/')))?
-            }
-            None if target.contains("://") || target.starts_with("//") => return None,
-            None => format!("/{}", target.trim_start_matches('/')),
-        };
-        Some(path.split('#').next().unwrap_or("/").to_owned())
-    }
-
     pub fn understand(&mut self) {
         let hits = self.identifier.database.index().find(&self.fields);
         self.hits = hits.iter().map(|hit| hit.entry.id.clone()).collect();
         self.choice = choose(&hits).filter(|choice| choice.best.score >= assemble::LEAST_SCORE);
     }
 
-    /// Fills `{host}`.
-    fn address_in(&self, bytes: &[u8]) -> Vec<u8> {
-        const HOST: &[u8] = b"{host}";
-        match bytes.windows(HOST.len()).position(|window| window == HOST) {
-            Some(at) => {
-                let (before, after) = bytes.split_at(at);
-                [before, self.host().as_bytes(), after.get(HOST.len()..).unwrap_or_default()].concat()
-            }
-            None => bytes.to_vec(),
-        }
-    }
-
-    /// The `Host` that a browser would send.
-    fn host(&self) -> String {
-        let host = self.hints.hostname.clone().unwrap_or_else(|| match self.endpoint.address {
-            std::net::IpAddr::V4(address) => address.to_string(),
-            std::net::IpAddr::V6(address) => format!("[{address}]"),
-        });
-        let usual = if self.inside_tls { 443 } else { 80 };
-        if self.endpoint.port == usual { host } else { format!("{host}:{}", self.endpoint.port) }
-    }
-
     pub fn rtt(&self) -> Duration {
         Duration::from_micros(self.hints.rtt_us.unwrap_or(1000).min(3_000_000).into())
     }
 
-    fn connect_until(&self) -> Instant {
+    pub fn connect_until(&self) -> Instant {
         let wait = (4 * self.rtt()).clamp(Duration::from_millis(1500), Duration::from_secs(5));
         self.deadline.min(Instant::now() + wait)
     }
@@ -548,7 +413,7 @@ impl<'a> Conversation<'a> {
         Patience { first, ..self.patience() }
     }
 
-    fn patience(&self) -> Patience {
+    pub fn patience(&self) -> Patience {
         let rtt = self.rtt();
         Patience {
             first: (3 * rtt + Duration::from_millis(500)).min(Duration::from_secs(4)),
@@ -556,28 +421,4 @@ impl<'a> Conversation<'a> {
             whole: 4 * rtt + Duration::from_secs(2),
         }
     }
-}
-
-fn get(path: &str) -> Vec<u8> {
-    crate::database::get_request(path)
-}
-
-/// Whether a server that answered this will take another question on the same connection.
-fn keeps_open(reply: &[u8]) -> bool {
-    let Some(response) = Response::parse(reply) else { return true };
-    let closes = response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
-    !closes && !reply.starts_with(b"HTTP/1.0")
-}
-
-/// Whether a plain question got the answer of a TLS server: an alert, or an error page that says so.
-fn asks_for_tls(reply: &[u8]) -> bool {
-    if matches!(reply, [21, 3, 0..=4, ..]) {
-        return true;
-    }
-    let Some(response) = Response::parse(reply) else { return false };
-    let says = |words: &[u8]| {
-        let head = response.body.get(..4096).unwrap_or(response.body);
-        head.windows(words.len()).any(|window| window.eq_ignore_ascii_case(words))
-    };
-    response.status == 400 && (says(b"https") || says(b"ssl-enabled") || says(b"tls"))
 }

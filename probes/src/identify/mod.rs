@@ -3,7 +3,9 @@
 mod assemble;
 mod connection;
 mod conversation;
+mod encryption;
 mod os_hint;
+mod pages;
 mod plan;
 mod starttls;
 mod tls;
