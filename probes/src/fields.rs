@@ -2,7 +2,7 @@
 
 /// Named values read from a conversation; a name may occur several times.
 ///
-/// Names: `raw` and `line1` of every reply, and what [`crate::decode`] adds for protocols it knows, as
+/// Names: `raw` and `line1` of every reply, and what `decode` adds for protocols it knows, as
 /// `http.server` or `ssh.software`. Holds at most 4,096 values and 256 KiB; more is dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {

@@ -4,8 +4,8 @@
 //! knows about products is data: the [`Database`] of `probes/db/*.toml`, one file per product family,
 //! every entry with examples that are tested (`probes/db/README.md` tells the format).
 //!
-//! The way of one endpoint: [`identify`] plans which question comes next, asks it and collects replies
-//! → [`decode`] turns the bytes of known protocols into named [`Fields`] → [`matcher`] finds every entry
+//! The way of one endpoint: `identify` plans which question comes next, asks it and collects replies
+//! → `decode` turns the bytes of known protocols into named [`Fields`] → `matcher` finds every entry
 //! whose condition holds and scores it → the best reading is chosen; fields of two readings are never
 //! mixed.
 //!

@@ -146,8 +146,9 @@ mod tests {
 
     #[test]
     fn favicon_hash_wraps_lines_as_others_do() {
-        // Computed with Python: mmh3.hash(codecs.encode(bytes(range(100)), "base64")).
+        // Worked out apart from this code: MurmurHash3 x86 32 of Python's `base64.encodebytes(bytes(range(100)))`.
+        let icon: Vec<u8> = (0..100).collect();
+        assert_eq!(favicon_hash(&icon), -1165240594);
         assert_eq!(favicon_hash(&[]), 0);
-        assert_ne!(favicon_hash(&[1; 60]), favicon_hash(&[1; 57]));
     }
 }
