@@ -300,9 +300,11 @@ impl JobSpool {
     /// there; the error says so.
     pub fn finish(&self, mut finish: FinishRequest) -> Result<(), SpoolError> {
         finish.batches = self.state().next;
-        self.state().finish = Some(finish.clone());
+        let written = write_json(&self.folder, "finish.json", &finish);
+        // Not before the file is there: whoever hands the end in removes the folder after it.
+        self.state().finish = Some(finish);
         self.changed.notify_one();
-        write_json(&self.folder, "finish.json", &finish)
+        written
     }
 
     /// The end to be handed in once no batch is pending; `None` while the job runs.
@@ -530,6 +532,52 @@ mod tests {
         assert!(spool.leftovers().expect("leftovers").is_empty());
         assert!(!job.folder.exists());
         assert_eq!(list(&folder.path().join(SET_ASIDE)).expect("listed").len(), 1);
+    }
+
+    /// A file system of 256 KiB that only this thread sees; `None` without root, which CI has.
+    fn tiny_disk(folder: &Path) -> Option<()> {
+        use nix::{
+            mount::{MsFlags, mount},
+            sched::{CloneFlags, unshare},
+        };
+        if !nix::unistd::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "a disk of its own needs root in CI");
+            eprintln!("skipped: mounting a file system needs root");
+            return None;
+        }
+        unshare(CloneFlags::CLONE_NEWNS).expect("mounts of its own");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("size=256k")).expect("tmpfs");
+        Some(())
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_costs_nothing_that_was_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        if tiny_disk(folder.path()).is_none() {
+            return;
+        }
+        let spool = Spool::open(folder.path().join("spool"), 1 << 30).expect("open");
+        let job = job(&spool);
+        let first = job.append(b"{\"a\":1}\n").expect("fits");
+        let noise = |seed: u32| {
+            let bytes = (0..100_000_u32).scan(seed, |state, _| {
+                *state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+                Some((*state >> 24) as u8)
+            });
+            bytes.collect::<Vec<_>>()
+        };
+        let error = (1..9).find_map(|seed| job.append(&noise(seed)).err()).expect("the disk fills up");
+        let text = error.to_string();
+        assert!(text.contains("No space left") && text.contains("--state"), "{text}");
+        assert!(text.contains(&folder.path().display().to_string()), "{text}");
+        assert_eq!(batch::decompress(&job.read(first).expect("kept")).expect("whole"), b"{\"a\":1}\n");
+        let unfinished = list(&job.folder).expect("listed");
+        assert!(unfinished.iter().all(|path| path.extension().is_none_or(|extension| extension != "new")));
+        // The end may find no room, and is handed in from memory then.
+        let _ = job.finish(ended(job.lease, JobOutcome::Failed));
+        assert!(job.finish_request().is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spool::{Spool, SpoolError, read_json, write_json};
 
-const IDENTITY: &str = "identity.json";
+const IDENTITY: &str = "credential.json";
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,7 @@ mod tests {
         fs::write(folder.path().join(IDENTITY), "{").expect("written");
         let Err(error) = state.identity() else { panic!("read nonsense") };
         assert!(
-            error.to_string().contains("identity.json") && error.to_string().contains("--enroll"),
+            error.to_string().contains("credential.json") && error.to_string().contains("--enroll"),
             "{error}"
         );
     }

@@ -22,7 +22,7 @@ Settings come from the flag, else the environment (PORTREEVE_…), else the conf
 #[command(name = "portreeve", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub(crate) struct Cli {
     /// Configuration file
-    #[arg(long, global = true, env = "PORTREEVE_CONFIG", value_name = "FILE", help_heading = "General")]
+    #[arg(long, global = true, env = "PORTREEVE_CLI_CONFIG", value_name = "FILE", help_heading = "General")]
     pub(crate) config: Option<PathBuf>,
     /// Say more on stderr; twice for details
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "General")]
@@ -227,7 +227,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PORTREEVE_INSECURE_HTTP", help_heading = "Server")]
     pub(crate) insecure_http: bool,
     /// The agent's own folder [default: /var/lib/portreeve-agent]
-    #[arg(long, env = "PORTREEVE_STATE", value_name = "DIR", help_heading = "This host")]
+    #[arg(long, env = "PORTREEVE_AGENT_STATE", value_name = "DIR", help_heading = "This host")]
     pub(crate) state: Option<PathBuf>,
     /// Packets per second that no server can raise
     #[arg(long, env = "PORTREEVE_MAX_RATE", value_name = "PPS", help_heading = "This host")]

@@ -90,7 +90,18 @@ fn a_scan_of_the_segment_finds_exactly_the_truth() {
     .collect();
     let ports = ["-p", "22,80,443,3306,5432,6379,8080"];
     for backend in ["auto", "connect"] {
-        let how = ["scan", "10.99.0.0/24", "-sV", "--json", "--rate", "5000", "--backend", backend];
+        let how = [
+            "scan",
+            "10.99.0.0/24",
+            "-sV",
+            "--json",
+            "--rate",
+            "5000",
+            "--wait",
+            "500ms",
+            "--backend",
+            backend,
+        ];
         let document = document(&portreeve(&lab, "scan", &[&how[..], &ports].concat()));
         assert_eq!(found(&document), truth, "{backend}: {document:#}");
         let reason = if backend == "connect" { "connect-accepted" } else { "syn-ack" };
