@@ -184,7 +184,7 @@ pub(crate) struct DiscoverArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct IdentifyArgs {
-    /// As 10.0.0.1:22, [fd00::1]:443, name:80 or 10.0.0.1:53/udp
+    /// As 10.0.0.1:22, `[fd00::1]:443`, name:80 or 10.0.0.1:53/udp
     #[arg(required = true, value_name = "ENDPOINT")]
     pub(crate) endpoints: Vec<String>,
     /// List the algorithms that SSH servers offer
@@ -205,7 +205,7 @@ pub(crate) struct IdentifyArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AgentArgs {
-    /// The server's address, as https://portreeve.example.org
+    /// The server's address, as `https://portreeve.example.org`
     #[arg(long, env = "PORTREEVE_SERVER", value_name = "URL", help_heading = "Server")]
     pub(crate) server: Option<String>,
     /// One-time enrolment token; needed at the first start only
