@@ -613,7 +613,7 @@ mod tests {
         ingest::{self, Origin, Sightings},
         test_support::{
             TestApp,
-            scans::{Worker, manual, network_of, open, plan, value},
+            scans::{Worker, manual, network_of, open, plan, texts, value},
         },
     };
 
@@ -698,6 +698,45 @@ mod tests {
         assert_eq!(
             value::<i64>(&app, "select count(*) from ports where id > $1 and closed_at is null", 0).await,
             1800
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_takes_its_traces_along() {
+        const TRACES: &str = "select 'ports ' || count(*) || ' hosts ' || count(host_id) from ports where id > $1
+            union all select 'global ' || count(*) || ' hosts ' || count(host_id) from global_ports
+            union all select 'run ' || count(*) from scan_ports
+            union all select 'changes ' || count(*) || ' hosts ' || count(host_id) || ' scans ' || count(scan_id)
+                             || ' ports ' || count(global_port_id) from changes";
+        let app = TestApp::new().await;
+        let worker = Worker::new(&app, "a").await;
+        let network_id = network_of(&app, "n", worker.client.agent_id(), "10.99.0.0/24", "1-1000").await;
+        worker.scan(network_id, &[open(&app, "10.99.0.7", 22), open(&app, "10.99.0.8", 22)]).await;
+        let traces = async || texts(&app, TRACES, 0).await;
+        assert_eq!(
+            traces().await,
+            ["ports 2 hosts 2", "global 2 hosts 2", "run 2", "changes 4 hosts 4 scans 4 ports 2"]
+        );
+        let delete = async |sql: &'static str| sqlx::query(sql).execute(app.pool()).await.expect("deleted");
+        delete("delete from hosts where address = '10.99.0.7'").await;
+        assert_eq!(
+            traces().await,
+            ["ports 2 hosts 1", "global 2 hosts 1", "run 2", "changes 4 hosts 2 scans 4 ports 2"]
+        );
+        delete("delete from scans").await;
+        assert_eq!(
+            traces().await,
+            ["ports 2 hosts 1", "global 2 hosts 1", "run 0", "changes 4 hosts 2 scans 0 ports 2"]
+        );
+        delete("delete from global_ports where address = '10.99.0.7'").await;
+        assert_eq!(
+            traces().await,
+            ["ports 1 hosts 1", "global 1 hosts 1", "run 0", "changes 4 hosts 2 scans 0 ports 1"]
+        );
+        delete("delete from networks").await;
+        assert_eq!(
+            traces().await,
+            ["ports 0 hosts 0", "global 1 hosts 1", "run 0", "changes 0 hosts 0 scans 0 ports 0"]
         );
     }
 }
