@@ -198,13 +198,13 @@ impl<'a> Lab<'a> {
         let address: std::net::IpAddr = ip.parse().expect("an address");
         let ciphers: Vec<Value> = weak
             .iter()
-            .map(|name| json!({ "name": name, "keysize": null, "is_weak": true, "notes": [] }))
+            .map(|name| json!({ "name": name, "keysize": null, "is_weak": true, "notes": ["weak"] }))
             .collect();
         sqlx::query(
             "insert into ssh_audits (scan_id, network_id, address, port, observed_at, publickey_enabled, password_enabled,
                                      ssh_version, supported_ciphers, kex_algorithms, host_key_types, mac_algorithms,
                                      has_weak_ciphers)
-             values ($1, $2, $3, 22, $4, true, $5, $6, $7, '[]', '[\"ssh-ed25519\"]', '[]', $8)",
+             values ($1, $2, $3, 22, $4, true, $5, $6, $7, $9, '[\"ssh-ed25519\"]', $9, $8)",
         )
         .bind(scan_id)
         .bind(network_id)
@@ -214,6 +214,7 @@ impl<'a> Lab<'a> {
         .bind(version)
         .bind(Value::from(ciphers))
         .bind(!weak.is_empty())
+        .bind(json!([{ "name": "good", "keysize": null, "is_weak": false, "notes": ["good"] }]))
         .execute(self.app.pool())
         .await
         .expect("an SSH audit");

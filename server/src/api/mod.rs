@@ -22,6 +22,8 @@ pub mod api_keys;
 pub mod audit;
 mod changes;
 mod common;
+#[cfg(test)]
+mod conformance;
 mod dashboard;
 pub mod events;
 mod extract;

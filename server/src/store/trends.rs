@@ -43,34 +43,41 @@ pub struct TrendFilter<'a> {
 }
 
 /// Endpoints by when they were first seen open in the networks asked for.
+///
+/// Over all networks that is known of each endpoint; for some of them it is the oldest of its stretches there,
+/// so that a port that closed and opened again is not new.
 pub async fn new_ports(
     db: impl PgExecutor<'_>,
     scope: Scope<'_>,
     filter: &TrendFilter<'_>,
 ) -> sqlx::Result<Vec<TrendPoint>> {
-    sqlx::query_as(
+    let statement = if scope.is_none() && filter.network_id.is_none() {
+        "-- trend_of_all_ports
+         select date_trunc($3, first_seen_at at time zone 'UTC')::date as date, count(*) as count
+           from global_ports
+          where first_seen_at >= $4::date::timestamp at time zone 'UTC'
+            and first_seen_at < ($5::date + 1)::timestamp at time zone 'UTC'
+            and $1::bigint[] is null and $2::bigint is null
+          group by 1 order by 1"
+    } else {
         "-- trend_of_ports
-         select date_trunc($3, p.first_seen_at at time zone 'UTC')::date as date,
-                count(distinct (p.address, p.port, p.transport)) as count
-           from ports p
-          where p.first_seen_at >= $4::date::timestamp at time zone 'UTC'
-            and p.first_seen_at < ($5::date + 1)::timestamp at time zone 'UTC'
-            and ($1::bigint[] is null or p.network_id = any($1)) and ($2::bigint is null or p.network_id = $2)
-            -- A port that closed and opened again is not new.
-            and not exists (select from ports older
-                             where older.network_id = p.network_id and older.address = p.address
-                               and older.port = p.port and older.transport = p.transport
-                               and older.first_seen_at < p.first_seen_at)
-          group by 1 order by 1",
-    )
-    .bind(scope)
-    .bind(filter.network_id)
-    .bind(filter.period)
-    .bind(filter.start)
-    .bind(filter.end)
-    .persistent(false)
-    .fetch_all(db)
-    .await
+         select date_trunc($3, first_seen_at at time zone 'UTC')::date as date, count(*) as count
+           from (select global_port_id, min(first_seen_at) as first_seen_at from ports
+                  where ($1::bigint[] is null or network_id = any($1)) and ($2::bigint is null or network_id = $2)
+                  group by global_port_id) endpoint
+          where first_seen_at >= $4::date::timestamp at time zone 'UTC'
+            and first_seen_at < ($5::date + 1)::timestamp at time zone 'UTC'
+          group by 1 order by 1"
+    };
+    sqlx::query_as(statement)
+        .bind(scope)
+        .bind(filter.network_id)
+        .bind(filter.period)
+        .bind(filter.start)
+        .bind(filter.end)
+        .persistent(false)
+        .fetch_all(db)
+        .await
 }
 
 /// Hosts by when they were first seen.
