@@ -28,9 +28,8 @@ import { Shell } from "./shell/shell";
 
 declare module "@tanstack/react-router" {
   interface StaticDataRouteOption {
-    /** What the page is called in the breadcrumb. */
-    crumb?: string | ((params: Record<string, string>) => string);
-    parent?: { to: string; label: string };
+    /** The pages above this one, for the breadcrumb. */
+    above?: readonly { to?: string; label: string }[];
   }
   interface Register {
     router: ReturnType<typeof makeRouter>;
@@ -76,14 +75,14 @@ const page = { getParentRoute: () => app } as const;
 const dashboard = createRoute({
   ...page,
   path: "/",
-  staticData: { crumb: "Dashboard" },
+  staticData: { above: [{ label: "Watch" }] },
   component: lazyRouteComponent(() => import("./pages/dashboard"), "DashboardPage"),
 });
 
 const alerts = createRoute({
   ...page,
   path: "/alerts",
-  staticData: { crumb: "Alerts" },
+  staticData: { above: [{ label: "Watch" }] },
   validateSearch: searchSchema(alertsFilter),
   component: lazyRouteComponent(() => import("./pages/alerts"), "AlertsPage"),
 });
@@ -91,7 +90,7 @@ const alerts = createRoute({
 const changes = createRoute({
   ...page,
   path: "/changes",
-  staticData: { crumb: "Changes" },
+  staticData: { above: [{ label: "Watch" }] },
   validateSearch: searchSchema(changesFilter),
   component: lazyRouteComponent(() => import("./pages/changes"), "ChangesPage"),
 });
@@ -99,7 +98,7 @@ const changes = createRoute({
 const networks = createRoute({
   ...page,
   path: "/networks",
-  staticData: { crumb: "Networks" },
+  staticData: { above: [{ label: "Inventory" }] },
   validateSearch: searchSchema(networksFilter),
   component: lazyRouteComponent(() => import("./pages/networks"), "NetworksPage"),
 });
@@ -107,17 +106,14 @@ const networks = createRoute({
 const network = createRoute({
   ...page,
   path: "/networks/$networkId",
-  staticData: {
-    crumb: (params) => `Network ${params.networkId}`,
-    parent: { to: "/networks", label: "Networks" },
-  },
+  staticData: { above: [{ label: "Inventory" }, { to: "/networks", label: "Networks" }] },
   component: lazyRouteComponent(() => import("./pages/network"), "NetworkPage"),
 });
 
 const hosts = createRoute({
   ...page,
   path: "/hosts",
-  staticData: { crumb: "Hosts" },
+  staticData: { above: [{ label: "Inventory" }] },
   validateSearch: searchSchema(hostsFilter),
   component: lazyRouteComponent(() => import("./pages/hosts"), "HostsPage"),
 });
@@ -125,14 +121,14 @@ const hosts = createRoute({
 const host = createRoute({
   ...page,
   path: "/hosts/$hostId",
-  staticData: { crumb: (params) => `Host ${params.hostId}`, parent: { to: "/hosts", label: "Hosts" } },
+  staticData: { above: [{ label: "Inventory" }, { to: "/hosts", label: "Hosts" }] },
   component: lazyRouteComponent(() => import("./pages/host"), "HostPage"),
 });
 
 const ports = createRoute({
   ...page,
   path: "/ports",
-  staticData: { crumb: "Open ports" },
+  staticData: { above: [{ label: "Inventory" }] },
   validateSearch: searchSchema(portsFilter),
   component: lazyRouteComponent(() => import("./pages/ports"), "PortsPage"),
 });
@@ -140,7 +136,7 @@ const ports = createRoute({
 const scans = createRoute({
   ...page,
   path: "/scans",
-  staticData: { crumb: "Scans" },
+  staticData: { above: [{ label: "Inventory" }] },
   validateSearch: searchSchema(scansFilter),
   component: lazyRouteComponent(() => import("./pages/scans"), "ScansPage"),
 });
@@ -148,7 +144,7 @@ const scans = createRoute({
 const scan = createRoute({
   ...page,
   path: "/scans/$scanId",
-  staticData: { crumb: (params) => `Scan ${params.scanId}`, parent: { to: "/scans", label: "Scans" } },
+  staticData: { above: [{ label: "Inventory" }, { to: "/scans", label: "Scans" }] },
   validateSearch: searchSchema(scanFilter),
   component: lazyRouteComponent(() => import("./pages/scan"), "ScanPage"),
 });
@@ -156,7 +152,7 @@ const scan = createRoute({
 const policy = createRoute({
   ...page,
   path: "/policy",
-  staticData: { crumb: "Policy" },
+  staticData: { above: [{ label: "Manage" }] },
   validateSearch: searchSchema(policyFilter),
   component: lazyRouteComponent(() => import("./pages/policy"), "PolicyPage"),
 });
@@ -164,21 +160,21 @@ const policy = createRoute({
 const agents = createRoute({
   ...page,
   path: "/agents",
-  staticData: { crumb: "Agents" },
+  staticData: { above: [{ label: "Manage" }] },
   component: lazyRouteComponent(() => import("./pages/agents"), "AgentsPage"),
 });
 
 const users = createRoute({
   ...page,
   path: "/users",
-  staticData: { crumb: "Users" },
+  staticData: { above: [{ label: "Manage" }] },
   component: lazyRouteComponent(() => import("./pages/users"), "UsersPage"),
 });
 
 const audit = createRoute({
   ...page,
   path: "/audit",
-  staticData: { crumb: "Audit log" },
+  staticData: { above: [{ label: "Manage" }] },
   validateSearch: searchSchema(auditFilter),
   component: lazyRouteComponent(() => import("./pages/audit"), "AuditPage"),
 });
@@ -186,7 +182,7 @@ const audit = createRoute({
 const account = createRoute({
   ...page,
   path: "/account",
-  staticData: { crumb: "Account" },
+  staticData: { above: [{ label: "Manage" }] },
   component: lazyRouteComponent(() => import("./pages/account"), "AccountPage"),
 });
 

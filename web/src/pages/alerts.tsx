@@ -389,8 +389,8 @@ function AlertRow({ alert, index, active, chosen, open, canDecide, onActivate, o
             )}
             {alert.hostname && <span className="text-ink-2 foreign">{alert.hostname}</span>}
           </span>
-          <span className="block text-sm text-ink-2 foreign">{alert.message}</span>
-          <span className="mt-0.5 flex flex-wrap items-center gap-x-3 gap-y-0.5 text-sm text-ink-3">
+          <span className="mt-0.5 flex flex-wrap items-center gap-x-3 text-sm text-ink-3">
+            <span className="min-w-0 text-ink-2 foreign">{alert.message}</span>
             <span className="foreign">{alert.network_name ?? "All networks"}</span>
             {alert.assigned_to_email && (
               <span className="inline-flex items-center gap-1 foreign">

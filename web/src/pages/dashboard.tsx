@@ -38,7 +38,7 @@ export function DashboardPage() {
   const isNew = networks.data !== undefined && running.data !== undefined && running.data.scans.length === 0;
 
   return (
-    <Page title="Dashboard" heading="The watch">
+    <Page title="Dashboard" heading={<Headline />}>
       {isNew && <FirstSteps networks={networks.data} agents={agents.data ?? []} />}
       {active.length > 0 && (
         <section
@@ -74,6 +74,28 @@ export function DashboardPage() {
       <Trust />
     </Page>
   );
+}
+
+/** The state of things in a sentence. */
+function Headline() {
+  const { data: alerts } = useQuery(openAlerts);
+  const { rows } = useCoverage();
+  if (!alerts) return "Dashboard";
+  const number = (severity: string) => alerts.alerts.filter((alert) => alert.severity === severity).length;
+  const [critical, high] = [number("critical"), number("high")];
+  const doubtful = rows.filter((row) => row.verdict.state !== "good").length;
+  const needs =
+    critical + high > 0
+      ? `${[critical > 0 && `${count(critical)} critical`, high > 0 && `${count(high)} high`].filter(Boolean).join(" and ")} ${critical + high === 1 ? "alert needs" : "alerts need"} you`
+      : alerts.total > 0
+        ? `${plural(alerts.total, "alert")}, none urgent`
+        : "Nothing needs you";
+  if (rows.length === 0) return needs;
+  const trust =
+    doubtful === 0
+      ? "every network is up to date"
+      : `${count(doubtful)} of ${plural(rows.length, "network")} ${doubtful === 1 ? "is" : "are"} in doubt`;
+  return `${needs}; ${trust}`;
 }
 
 function FirstSteps({ networks, agents }: { networks: readonly Network[]; agents: readonly Agent[] }) {
@@ -196,10 +218,11 @@ function Changed() {
   );
 }
 
+const openAlerts = alertsQuery({ acknowledged: false, limit: 200 });
 const order = ["critical", "high", "medium", "info"] as const;
 
 function Needs() {
-  const alerts = useQuery(alertsQuery({ acknowledged: false, limit: 200 }));
+  const alerts = useQuery(openAlerts);
   return (
     <Section
       title="What needs you"
@@ -285,7 +308,7 @@ function rank(alert: Alert): number {
   return at < 0 ? order.length : at;
 }
 
-function Trust() {
+function useCoverage() {
   const now = useNow();
   const networks = useQuery(networksQuery);
   const agents = useQuery(agentsQuery);
@@ -299,6 +322,11 @@ function Trust() {
       }),
     [networks.data, latest.data, agents.data, now],
   );
+  return { rows, networks, agents, now };
+}
+
+function Trust() {
+  const { rows, networks, agents, now } = useCoverage();
   const doubtful = rows.filter((row) => row.verdict.state !== "good").length;
   const online = (agents.data ?? []).filter((agent) => isOnline(agent, now)).length;
   return (

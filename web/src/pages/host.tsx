@@ -56,7 +56,7 @@ function HostView({ overview }: { overview: HostOverview }) {
           {host.hostname && <span className="figures">{host.ip}</span>}
           {host.is_pingable !== null && (
             <StateMark
-              state={host.is_pingable ? "online" : "offline"}
+              state={host.is_pingable ? "online" : "open"}
               label={host.is_pingable ? "answers to ping" : "no answer to ping"}
             />
           )}
@@ -120,7 +120,7 @@ function HostView({ overview }: { overview: HostOverview }) {
         </Section>
       )}
       <Section title="Services" note={`${count(ports.length)} open ports`} bare>
-        <div className="px-4 pt-3">
+        <div className="border-b border-line px-4 pt-3 pb-2">
           <PortRuler
             ticks={ports.map((port) => ({ port: port.port }))}
             label={`${count(ports.length)} open ports between 1 and 65535`}
@@ -131,7 +131,7 @@ function HostView({ overview }: { overview: HostOverview }) {
         ) : (
           <Table
             caption="Services"
-            rows={ports}
+            rows={ports.toSorted((a, b) => a.port - b.port)}
             rowKey={(port) => port.id}
             columns={[
               {

@@ -53,7 +53,7 @@ const columns: readonly Column<Host>[] = [
         <span className="text-ink-3">not asked</span>
       ) : (
         <StateMark
-          state={host.is_pingable ? "online" : "offline"}
+          state={host.is_pingable ? "online" : "open"}
           label={host.is_pingable ? "to ping" : "not to ping"}
         />
       ),

@@ -1,6 +1,6 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { Pencil, Radar, Trash2, Waypoints } from "lucide-react";
+import { MoreHorizontal, Pencil, Radar, Trash2, Waypoints } from "lucide-react";
 import { useMemo, useState } from "react";
 import { call, client } from "@/api/client";
 import { errorText, fieldError } from "@/api/error";
@@ -22,11 +22,13 @@ import { ChangeLine } from "@/ui/change-line";
 import { Confirm } from "@/ui/dialog";
 import { Choice, Field, Input } from "@/ui/field";
 import { Tag } from "@/ui/marks";
+import { Menu, MenuItem } from "@/ui/menu";
 import { Facts, Page, Section } from "@/ui/page";
 import { PortRuler } from "@/ui/ruler";
 import { Empty, Loaded } from "@/ui/states";
 import { Time } from "@/ui/time";
 import { toast } from "@/ui/toast";
+import { PortSpec } from "@/ui/values";
 import { NetworkForm } from "./network-form";
 import { ScanList } from "./scan-list";
 
@@ -83,21 +85,32 @@ function NetworkView({ network }: { network: Network }) {
       actions={
         canEdit && (
           <>
-            <IconButton label="Delete this network" onClick={() => setOpen("delete")}>
-              <Trash2 className="size-4" aria-hidden />
-            </IconButton>
+            <Menu
+              trigger={
+                <IconButton label="More">
+                  <MoreHorizontal className="size-4" aria-hidden />
+                </IconButton>
+              }
+            >
+              {network.host_discovery_enabled && (
+                <MenuItem
+                  icon={<Waypoints className="size-4 text-ink-2" aria-hidden />}
+                  onSelect={() => discover.mutate()}
+                >
+                  Discover hosts
+                </MenuItem>
+              )}
+              <MenuItem
+                danger
+                icon={<Trash2 className="size-4" aria-hidden />}
+                onSelect={() => setOpen("delete")}
+              >
+                Delete this network
+              </MenuItem>
+            </Menu>
             <Button icon={<Pencil className="size-4" aria-hidden />} onClick={() => setOpen("edit")}>
               Edit
             </Button>
-            {network.host_discovery_enabled && (
-              <Button
-                icon={<Waypoints className="size-4" aria-hidden />}
-                busy={discover.isPending}
-                onClick={() => discover.mutate()}
-              >
-                Discover hosts
-              </Button>
-            )}
             <Button
               kind="primary"
               icon={<Radar className="size-4" aria-hidden />}
@@ -204,14 +217,9 @@ function NetworkFacts({ network }: { network: Network }) {
   return (
     <Section title="How it is scanned">
       <Facts
-        className="grid-cols-2!"
+        className="grid-cols-2! [&>:first-child]:col-span-2"
         items={[
-          [
-            "Ports",
-            <span key="p" className="figures">
-              {network.port_spec}
-            </span>,
-          ],
+          ["Ports", <PortSpec key="p" spec={network.port_spec} />],
           [
             "Transport",
             network.scan_protocol === "both" ? "TCP and UDP" : network.scan_protocol.toUpperCase(),

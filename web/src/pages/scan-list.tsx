@@ -71,7 +71,11 @@ export function ScanList({ scans, withNetwork }: { scans: readonly Scan[]; withN
           {
             id: "network",
             head: "Network",
-            cell: (scan: Scan) => <NetworkLink id={scan.network_id} name={scan.network_name} />,
+            cell: (scan: Scan) => (
+              <span className="block min-w-24">
+                <NetworkLink id={scan.network_id} name={scan.network_name} />
+              </span>
+            ),
           },
         ]
       : []),
@@ -106,7 +110,7 @@ export function ScanList({ scans, withNetwork }: { scans: readonly Scan[]; withN
       from: "xl",
       cell: (scan) => <span className="text-ink-2 foreign">{scan.scanner_name}</span>,
     },
-    { id: "started", head: "Started", cell: (scan) => <Time at={scan.started_at} /> },
+    { id: "started", head: "Started", from: "sm", cell: (scan) => <Time at={scan.started_at} /> },
     {
       id: "took",
       head: "Took",

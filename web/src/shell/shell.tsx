@@ -6,6 +6,7 @@ import { call, client } from "@/api/client";
 import type { AlertEvent } from "@/api/live";
 import { alertsQuery, meQuery } from "@/api/queries";
 import { useEventStream, useStreamState } from "@/api/stream";
+import { useCrumb } from "@/lib/crumb";
 import { cx } from "@/lib/cx";
 import { compact } from "@/lib/format";
 import { useHotkeys } from "@/lib/hotkeys";
@@ -248,36 +249,34 @@ function AlertCount({ className }: { className?: string }) {
 }
 
 function Crumbs() {
-  const matches = useMatches();
-  const crumbs = matches.flatMap((match) => {
-    const crumb = match.staticData.crumb;
-    if (!crumb) return [];
-    return [
-      {
-        label: typeof crumb === "function" ? crumb(match.params as Record<string, string>) : crumb,
-        to: match.pathname,
-      },
-    ];
-  });
-  const parent = matches.at(-1)?.staticData.parent;
+  const above = useMatches().at(-1)?.staticData.above ?? [];
+  const title = useCrumb();
   return (
     <nav aria-label="Breadcrumb" className="min-w-0">
       <ol className="flex min-w-0 items-center gap-1.5 text-sm">
-        {parent && (
-          <li className="flex items-center gap-1.5 whitespace-nowrap text-ink-2">
-            <Link to={parent.to} className="hover:text-ink hover:underline">
-              {parent.label}
-            </Link>
+        {above.map((place) => (
+          <li
+            key={place.label}
+            className={cx(
+              "flex items-center gap-1.5 whitespace-nowrap text-ink-2",
+              !place.to && "max-sm:hidden",
+            )}
+          >
+            {place.to ? (
+              <Link to={place.to} className="hover:text-ink hover:underline">
+                {place.label}
+              </Link>
+            ) : (
+              place.label
+            )}
             <span aria-hidden className="text-ink-3">
               /
             </span>
           </li>
-        )}
-        {crumbs.slice(-1).map((crumb) => (
-          <li key={crumb.to} aria-current="page" className="truncate font-semibold">
-            {crumb.label}
-          </li>
         ))}
+        <li aria-current="page" className="truncate font-semibold">
+          {title}
+        </li>
       </ol>
     </nav>
   );
@@ -337,7 +336,11 @@ function UserMenu() {
   return (
     <Menu
       trigger={
-        <Button kind="quiet" aria-label={`Account of ${me.email}`} className="max-w-48">
+        <Button
+          kind="quiet"
+          aria-label={`${me.email.slice(0, 2)}, account of ${me.email}`}
+          className="max-w-48"
+        >
           <span
             className="grid size-6 place-items-center rounded-full bg-water text-xs font-bold text-ink uppercase"
             aria-hidden

@@ -10,7 +10,7 @@ import {
   useMemo,
 } from "react";
 import { cx } from "@/lib/cx";
-import { TriangleAlert } from "lucide-react";
+import { ChevronDown, TriangleAlert } from "lucide-react";
 
 interface FieldIds {
   id: string;
@@ -39,7 +39,10 @@ export function Field({ label, hint, error, required = false, className, childre
   return (
     <FieldContext value={ids}>
       <div className={cx("flex min-w-0 flex-col gap-1", className)}>
-        <label htmlFor={id} className="text-sm font-semibold text-ink">
+        <label
+          htmlFor={id}
+          className="text-sm font-semibold text-ink in-[search]:text-xs in-[search]:font-normal in-[search]:text-ink-3"
+        >
           {label}
         </label>
         {children}
@@ -93,13 +96,16 @@ interface SelectProps extends SelectHTMLAttributes<HTMLSelectElement> {
 
 export function Select({ options, className, id, ...rest }: SelectProps) {
   return (
-    <select {...useControl(id)} className={cx(control, "h-8 pr-7", className)} {...rest}>
-      {options.map((option) => (
-        <option key={option.value} value={option.value}>
-          {option.label}
-        </option>
-      ))}
-    </select>
+    <span className={cx("relative block", className)}>
+      <select {...useControl(id)} className={cx(control, "h-8 appearance-none truncate pr-8")} {...rest}>
+        {options.map((option) => (
+          <option key={option.value} value={option.value}>
+            {option.label}
+          </option>
+        ))}
+      </select>
+      <ChevronDown className="pointer-events-none absolute top-2 right-2.5 size-4 text-ink-3" aria-hidden />
+    </span>
   );
 }
 

@@ -144,7 +144,7 @@ const states: Record<string, { colour: string; shape: ReactNode; name: string; l
   },
   open: {
     name: "Open",
-    colour: "text-ink",
+    colour: "text-ink-2",
     shape: <circle cx="8" cy="8" r="5.2" fill="none" stroke="currentColor" strokeWidth="2" />,
   },
   in_progress: {

@@ -1,5 +1,7 @@
-import { type ReactNode, useEffect } from "react";
+import { Children, type ReactNode, useEffect, useState } from "react";
+import { setCrumb } from "@/lib/crumb";
 import { cx } from "@/lib/cx";
+import { Button } from "./button";
 
 interface PageProps {
   title: string;
@@ -14,6 +16,7 @@ interface PageProps {
 export function Page({ title, heading, lead, actions, children }: PageProps) {
   useEffect(() => {
     document.title = `${title} · Portreeve`;
+    setCrumb(title);
   }, [title]);
   return (
     <div className="flex min-w-0 flex-col gap-4">
@@ -74,11 +77,19 @@ export function Facts({
   );
 }
 
-/** Filters above a list, in one row that wraps. */
+/** Filters above a list, in one row that wraps; on a small screen the first, and the rest on demand. */
 export function FilterBar({ label, children }: { label: string; children: ReactNode }) {
+  const [first, ...rest] = Children.toArray(children);
+  const [open, setOpen] = useState(false);
   return (
     <search aria-label={label} className="flex flex-wrap items-end gap-x-3 gap-y-2">
-      {children}
+      {first}
+      {rest.length > 0 && (
+        <Button small className="sm:hidden" aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? "Fewer filters" : "More filters"}
+        </Button>
+      )}
+      <div className={cx("flex flex-wrap items-end gap-x-3 gap-y-2", !open && "max-sm:hidden")}>{rest}</div>
     </search>
   );
 }

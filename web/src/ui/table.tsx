@@ -34,13 +34,14 @@ interface Sorting {
 function HeadCell<T>({ column, sorting }: { column: Column<T>; sorting: Sorting | undefined }) {
   const active = column.sort !== undefined && sorting?.by === column.sort;
   const look = cx(
-    "label px-2 py-1.5 text-left font-normal",
+    "label px-2 py-1.5 text-left font-normal first:pl-4 last:pr-4",
     column.right && "text-right",
     column.from && from[column.from],
   );
+  const width = column.width ? { width: column.width } : undefined;
   if (column.sort === undefined || !sorting) {
     return (
-      <th scope="col" className={look}>
+      <th scope="col" className={look} style={width}>
         {column.head}
       </th>
     );
@@ -51,6 +52,7 @@ function HeadCell<T>({ column, sorting }: { column: Column<T>; sorting: Sorting 
       scope="col"
       aria-sort={active ? (sorting.dir === "desc" ? "descending" : "ascending") : "none"}
       className={look}
+      style={width}
     >
       <button
         type="button"
@@ -101,7 +103,7 @@ export function Table<T>({ caption, columns, rows, rowKey, rowClass, sorting }: 
                 <td
                   key={column.id}
                   className={cx(
-                    "px-2 py-1.5 align-top",
+                    "px-2 py-1.5 align-top first:pl-4 last:pr-4",
                     column.right && "text-right",
                     column.from && from[column.from],
                   )}
@@ -169,15 +171,6 @@ export function LongTable<T>({ caption, columns, list, rowKey, sorting, empty, w
     >
       <table className="w-full table-fixed border-collapse" aria-rowcount={total + 1}>
         <caption className="sr-only">{caption}</caption>
-        <colgroup>
-          {columns.map((column) => (
-            <col
-              key={column.id}
-              className={column.from && from[column.from]}
-              style={column.width ? { width: column.width } : undefined}
-            />
-          ))}
-        </colgroup>
         <thead className="sticky top-0 z-10 bg-panel shadow-[0_1px_0_var(--line)]">
           <tr>
             {columns.map((column) => (
@@ -199,7 +192,7 @@ export function LongTable<T>({ caption, columns, list, rowKey, sorting, empty, w
                   <td
                     key={column.id}
                     className={cx(
-                      "truncate px-2",
+                      "truncate px-2 first:pl-4 last:pr-4",
                       column.right && "text-right",
                       column.from && from[column.from],
                     )}

@@ -1,4 +1,5 @@
 import { Link } from "@tanstack/react-router";
+import { Fragment } from "react";
 import { cx } from "@/lib/cx";
 
 /*
@@ -84,6 +85,24 @@ export function Product({ product, version }: { product?: string | null; version
     <span className="foreign">
       {product}
       {version && <span className="figures text-ink-2"> {version}</span>}
+    </span>
+  );
+}
+
+/** A port specification that breaks after commas only. */
+export function PortSpec({ spec }: { spec: string }) {
+  return (
+    <span className="figures">
+      {spec.split(",").map((part, index) => (
+        <Fragment key={index}>
+          {index > 0 && (
+            <>
+              ,<wbr />
+            </>
+          )}
+          <span className="whitespace-nowrap">{part}</span>
+        </Fragment>
+      ))}
     </span>
   );
 }
