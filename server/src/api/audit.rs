@@ -107,6 +107,7 @@ pub struct AuditVerification {
 
 /// List entries, newest first.
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "list_audit",
+    params(AuditQuery),
     responses((status = 200, body = AuditList), (status = 422, body = ProblemBody)))]
 async fn list(
     State(app): State<AppState>,

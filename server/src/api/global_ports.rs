@@ -35,6 +35,7 @@ struct GlobalPortList {
 
 /// Lists every endpoint ever seen open, the last seen first.
 #[utoipa::path(get, path = "/api/global-ports", tag = "ports",
+    params(PortsQuery),
     responses((status = 200, body = GlobalPortList), (status = 400, description = "Wrong range or order")))]
 async fn list_global_ports(
     State(state): State<AppState>,

@@ -4,7 +4,7 @@
 //!
 //! 1. A file named after its path (`networks.rs` for `/api/networks`), with: the request and response types
 //!    (`Deserialize`/`Serialize` + `ToSchema`, documented: the words end up in the OpenAPI document), one
-//!    handler a method of 10-30 lines with `#[utoipa::path(…)]`, `pub fn routes() -> ApiRouter`, and tests below.
+//!    handler a method of 10-30 lines with `#[utoipa::path(…)]` (with `params(…)` for path and query), `pub fn routes() -> ApiRouter`, and tests below.
 //!    [`users`] is the pattern.
 //! 2. `routes()` says who may call each handler ([`Access`](crate::auth::Access)); it is checked before the handler
 //!    runs, and the document is told. 401 and 403 need no line in the handler.
@@ -15,6 +15,11 @@
 //! answer wrong input with OPM's 422. They return `Result<Json<T>, Problem>`; `?` turns an [`sqlx::Error`] into 500 or 503,
 //! [`OnConstraint`] a broken rule into what the user did wrong. What a limited user may not see is 404.
 //! Mutations of rights, agents, networks and rules write an [`audit::Entry`](crate::audit::Entry) in their transaction.
+
+#![expect(
+    unused_qualifications,
+    reason = "utoipa::path qualifies the types of a handler's query, at the handler's span"
+)]
 
 pub mod agent_protocol;
 mod alerts;

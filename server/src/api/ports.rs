@@ -158,6 +158,7 @@ struct PortAllow {
 
 /// Lists the ports that are open now.
 #[utoipa::path(get, path = "/api/ports", tag = "ports",
+    params(PortsQuery),
     responses((status = 200, body = PortList), (status = 400, description = "Wrong range or order")))]
 async fn list_ports(
     State(state): State<AppState>,

@@ -147,14 +147,6 @@ export const alertsQuery = (query: Query<"/api/alerts">) =>
     placeholderData: keepPreviousData,
   });
 
-export const alertCommentsQuery = (id: number) =>
-  queryOptions({
-    queryKey: ["alerts", id, "comments"],
-    queryFn: async () =>
-      (await call(client.GET("/api/alerts/{alert_id}/comments", { params: { path: { alert_id: id } } })))
-        .comments,
-  });
-
 export const policyQuery = (networkId?: number) =>
   queryOptions({
     queryKey: ["policy", networkId ?? null],
@@ -175,6 +167,18 @@ export const sessionsQuery = queryOptions({
   queryKey: ["sessions"],
   queryFn: async () => (await call(client.GET("/api/auth/sessions"))).sessions,
 });
+
+export const apiKeysQuery = queryOptions({
+  queryKey: ["api-keys"],
+  queryFn: () => call(client.GET("/api/api-keys")),
+});
+
+/** An alert with its history and comments. */
+export const alertQuery = (id: number) =>
+  queryOptions({
+    queryKey: ["alerts", "one", id],
+    queryFn: () => call(client.GET("/api/alerts/{alert_id}", { params: { path: { alert_id: id } } })),
+  });
 
 export const schedulePreviewQuery = (schedule: string, timeZone: string) =>
   queryOptions({

@@ -4,6 +4,125 @@
  */
 
 export interface paths {
+  "/api/agent/v1/enroll": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Turn an enrolment token into an agent with a credential of its own. */
+    post: operations["agent_enroll"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/agent/v1/hello": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Say what the agent is and can do; on start, and again every `hello_seconds`. */
+    post: operations["agent_hello"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/agent/v1/jobs/{job_id}/batches/{number}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    /** Hand in a batch of results: NDJSON, plain or packed with zstd. */
+    put: operations["agent_put_batch"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/agent/v1/jobs/{job_id}/finish": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** End a job. 409 `batches-missing` until all its batches are there. */
+    post: operations["agent_finish"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/agent/v1/jobs/{job_id}/logs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Add lines to the scan's log. */
+    post: operations["agent_add_logs"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/agent/v1/jobs/{job_id}/renew": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Keep a lease and tell how far the job is. */
+    post: operations["agent_renew"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/agent/v1/lease": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Lease a job, waiting for one if there is none. */
+    post: operations["agent_lease"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/api/alerts": {
     parameters: {
       query?: never;
@@ -11,48 +130,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          acknowledged?: boolean | null;
-          assigned_to_user_id?: number;
-          end_date?: string | null;
-          ip?: string | null;
-          limit?: number;
-          network_id?: number | null;
-          offset?: number;
-          port?: number;
-          q?: string;
-          resolution_status?: string;
-          severity?: string;
-          snoozed?: boolean;
-          start_date?: string | null;
-          type?: components["schemas"]["AlertType"] | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists alerts. */
+    get: operations["list_alerts"];
     put?: never;
     post?: never;
     delete?: never;
@@ -68,27 +147,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertResponse"];
-          };
-        };
-      };
-    };
+    /** Shows an alert with its history and comments. */
+    get: operations["show_alert"];
     put?: never;
     post?: never;
     delete?: never;
@@ -105,35 +165,8 @@ export interface paths {
       cookie?: never;
     };
     get?: never;
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Acknowledges an alert: somebody has seen to it. */
+    put: operations["acknowledge_alert"];
     post?: never;
     delete?: never;
     options?: never;
@@ -154,39 +187,8 @@ export interface paths {
     delete?: never;
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["AlertAssignRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Gives an alert to a user who may see it, or takes it from everyone. */
+    patch: operations["assign_alert"];
     trace?: never;
   };
   "/api/alerts/{alert_id}/comments": {
@@ -196,69 +198,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertCommentListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists the comments on an alert, oldest first. */
+    get: operations["list_alert_comments"];
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["AlertCommentCreate"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertCommentResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Comments on an alert. */
+    post: operations["create_alert_comment"];
     delete?: never;
     options?: never;
     head?: never;
@@ -275,70 +219,32 @@ export interface paths {
     get?: never;
     put?: never;
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-          comment_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Deletes a comment of one's own; an admin may delete any. */
+    delete: operations["delete_alert_comment"];
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-          comment_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["AlertCommentUpdate"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertCommentResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
+    /** Changes a comment of one's own; an admin may change any. */
+    patch: operations["update_alert_comment"];
+    trace?: never;
+  };
+  "/api/alerts/{alert_id}/expected": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    get?: never;
+    put?: never;
+    /**
+     * Says that what an alert tells of is as it should be: writes the rule that allows it and acknowledges
+     *     the alert.
+     */
+    post: operations["expect_alert"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
     trace?: never;
   };
   "/api/alerts/{alert_id}/snooze": {
@@ -349,7 +255,8 @@ export interface paths {
       cookie?: never;
     };
     get?: never;
-    put?: never;
+    /** Puts an alert out of the way for a while. */
+    put: operations["snooze_alert"];
     post?: never;
     delete?: never;
     options?: never;
@@ -394,39 +301,8 @@ export interface paths {
     delete?: never;
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["AlertStatusRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Writes how far the work on an alert has come. */
+    patch: operations["set_alert_status"];
     trace?: never;
   };
   "/api/alerts/{alert_id}/unacknowledge": {
@@ -437,35 +313,8 @@ export interface paths {
       cookie?: never;
     };
     get?: never;
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Opens an acknowledged alert again. */
+    put: operations["unacknowledge_alert"];
     post?: never;
     delete?: never;
     options?: never;
@@ -481,37 +330,8 @@ export interface paths {
       cookie?: never;
     };
     get?: never;
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": number[];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertBulkAcknowledgeResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Acknowledges several alerts. */
+    put: operations["acknowledge_alerts"];
     post?: never;
     delete?: never;
     options?: never;
@@ -528,37 +348,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["AlertBulkWhitelistRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertBulkWhitelistResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Allows the ports of several alerts in every network, and acknowledges the alerts. */
+    post: operations["allow_alerts_globally"];
     delete?: never;
     options?: never;
     head?: never;
@@ -574,37 +365,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["AlertBulkWhitelistRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertBulkWhitelistResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Allows the ports of several alerts in the network of each, and acknowledges the alerts. */
+    post: operations["allow_alerts_in_network"];
     delete?: never;
     options?: never;
     head?: never;
@@ -618,36 +380,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          acknowledged?: boolean | null;
-          type?: components["schemas"]["AlertType"] | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Downloads alerts as CSV, with the filters of the list; the newest 100000. */
+    get: operations["export_alerts_csv"];
     put?: never;
     post?: never;
     delete?: never;
@@ -701,6 +435,41 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/api/api-keys": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** List one's own keys; admins see everyone's. */
+    get: operations["list_api_keys"];
+    put?: never;
+    /** Make a key of one's own. */
+    post: operations["create_api_key"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/api-keys/{key_id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Revoke a key of one's own; admins, anyone's. */
+    delete: operations["revoke_api_key"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/api/audit": {
     parameters: {
       query?: never;
@@ -708,30 +477,25 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          action?: string;
-          actor?: string;
-          limit?: number;
-          offset?: number;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AuditList"];
-          };
-        };
-      };
+    /** List entries, newest first. */
+    get: operations["list_audit"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/audit/verify": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** Check that no entry was changed, inserted or removed. */
+    get: operations["verify_audit"];
     put?: never;
     post?: never;
     delete?: never;
@@ -749,37 +513,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["LoginRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["TokenResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Sign in. The session comes as a cookie for browsers and as a bearer token for programs. */
+    post: operations["login"];
     delete?: never;
     options?: never;
     head?: never;
@@ -795,23 +530,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-      };
-    };
+    /** Sign out: the session is worth nothing from now on. */
+    post: operations["logout"];
     delete?: never;
     options?: never;
     head?: never;
@@ -825,56 +545,10 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["UserResponse"];
-          };
-        };
-      };
-    };
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["UserThemeUpdateRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["UserResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Show one's own account. */
+    get: operations["me"];
+    /** Choose the colours of the pages. */
+    put: operations["update_me"];
     post?: never;
     delete?: never;
     options?: never;
@@ -891,27 +565,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["PasswordChange"];
-        };
-      };
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-      };
-    };
+    /** Change one's own password. Ends all of one's other sessions. */
+    post: operations["change_password"];
     delete?: never;
     options?: never;
     head?: never;
@@ -925,28 +580,12 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SessionList"];
-          };
-        };
-      };
-    };
+    /** List one's own sessions, last used first. */
+    get: operations["list_sessions"];
     put?: never;
     post?: never;
-    delete?: never;
+    /** End all of one's sessions but this one. */
+    delete: operations["end_other_sessions"];
     options?: never;
     head?: never;
     patch?: never;
@@ -981,6 +620,23 @@ export interface paths {
         };
       };
     };
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/auth/sessions/{session_id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    post?: never;
+    /** End one of one's sessions. */
+    delete: operations["end_session"];
     options?: never;
     head?: never;
     patch?: never;
@@ -1028,6 +684,78 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/api/docs": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Read the API's description. */
+    get: operations["docs"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/docs/docs.css": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The style of the page. */
+    get: operations["docs_style"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/docs/docs.js": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** The script of the page. */
+    get: operations["docs_script"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/events": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Follow what happens: a stream of named events with JSON data.
+     * @description `scan`, `port`, `alert`, `agent` carry what their schemas say; `resync` means that events were lost and everything
+     *     should be read again. Users who see only some networks get only what is about those.
+     */
+    get: operations["events"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/api/global-ports": {
     parameters: {
       query?: never;
@@ -1035,42 +763,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          ip_range?: string | null;
-          limit?: number;
-          offset?: number;
-          port_max?: number | null;
-          port_min?: number | null;
-          service?: string | null;
-          sort_by?: string;
-          sort_dir?: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["GlobalOpenPortListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists every endpoint ever seen open, the last seen first. */
+    get: operations["list_global_ports"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1086,35 +780,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          port_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["GlobalOpenPortResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Shows one endpoint. */
+    get: operations["show_global_port"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1551,57 +1218,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["NetworkListResponse"];
-          };
-        };
-      };
-    };
+    /** Lists the networks that the caller may see, newest first. */
+    get: operations["list_networks"];
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["NetworkCreateRequest"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["NetworkResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Makes a network. */
+    post: operations["create_network"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1615,96 +1236,13 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["NetworkResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["NetworkUpdateRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["NetworkResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Shows one network. */
+    get: operations["show_network"];
+    /** Changes a network. What is left out stays as it is. */
+    put: operations["update_network"];
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Deletes a network with its rules, scans, ports and alerts. */
+    delete: operations["delete_network"];
     options?: never;
     head?: never;
     patch?: never;
@@ -1719,35 +1257,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["TriggerHostDiscoveryResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Starts a search for hosts in a network. */
+    post: operations["discover_hosts"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1761,38 +1272,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          limit?: number;
-          offset?: number;
-        };
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostDiscoveryScanListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists the searches for hosts in a network, newest first. */
+    get: operations["list_host_discovery_scans"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1808,101 +1289,12 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PortRuleListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["PortRuleBulkRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PortRuleListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["PortRuleCreateRequest"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PortRuleResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists the rules of a network, oldest first. */
+    get: operations["list_network_rules"];
+    /** Puts a list of rules in the place of all rules of a network. */
+    put: operations["replace_network_rules"];
+    /** Adds a rule to a network. */
+    post: operations["create_network_rule"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1919,34 +1311,8 @@ export interface paths {
     get?: never;
     put?: never;
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-          rule_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Removes a rule of a network. */
+    delete: operations["delete_network_rule"];
     options?: never;
     head?: never;
     patch?: never;
@@ -1961,35 +1327,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanTriggerResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Starts a scan of a network. */
+    post: operations["scan_network"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2003,38 +1342,25 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          limit?: number;
-          offset?: number;
-        };
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
+    /** Lists the scans of a network, newest first. */
+    get: operations["list_network_scans"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/openapi.json": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** Describe the API (OpenAPI 3.1). */
+    get: operations["openapi"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2200,46 +1526,25 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          ip_range?: string | null;
-          limit?: number;
-          network_id?: number | null;
-          offset?: number;
-          port_max?: number | null;
-          port_min?: number | null;
-          product?: string;
-          protocol?: string;
-          q?: string;
-          service?: string | null;
-          sort_by?: string;
-          sort_dir?: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["OpenPortListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
+    /** Lists the ports that are open now. */
+    get: operations["list_ports"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/ports/{port_id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** Shows a port with all that is known of the service behind it and when it was open. */
+    get: operations["show_port"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2257,37 +1562,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["PortWhitelistRequest"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PortRuleResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Allows a port in its network: makes a rule. */
+    post: operations["allow_port"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2303,39 +1579,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header: {
-          "x-api-key": string;
-        };
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: {
-        content: {
-          "application/json": components["schemas"]["ScannerAuthRequest"] | null;
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerAuthResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Exchange an API key for an access token. */
+    post: operations["scanner_auth"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2349,25 +1594,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostDiscoveryJobListResponse"];
-          };
-        };
-      };
-    };
+    /** List the discoveries that wait for this agent. */
+    get: operations["scanner_discovery_jobs"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2385,35 +1613,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostDiscoveryJobClaimResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Claim a discovery. */
+    post: operations["scanner_claim_discovery"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2429,37 +1630,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["HostDiscoveryResultRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostDiscoveryResultResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Hand in what a discovery found; ends it. Sent again, it adds hosts and leaves the status as it is. */
+    post: operations["scanner_discovery_results"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2473,25 +1645,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerJobListResponse"];
-          };
-        };
-      };
-    };
+    /** List the scans that wait for this agent: of each network the oldest. */
+    get: operations["scanner_jobs"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2509,35 +1664,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          network_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerJobClaimResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Claim the oldest planned scan of a network. */
+    post: operations["scanner_claim"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2553,37 +1681,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["ScannerLogsRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerLogsResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Add to a scan's log, whatever its status: the last lines come after the results. */
+    post: operations["scanner_logs"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2599,37 +1698,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["ScannerProgressRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerProgressResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Tell how far a running scan is. A missing message clears the one before. */
+    post: operations["scanner_progress"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2645,37 +1715,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["ScannerResultRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerResultResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Hand in what a scan found; ends it. */
+    post: operations["scanner_results"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2689,35 +1730,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerScanStatusResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Tell a scan's status; the agent stops when it reads `cancelled`. */
+    get: operations["scanner_scan_status"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3033,39 +2047,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          include_hidden?: boolean;
-          limit?: number;
-          network_id?: number | null;
-          offset?: number;
-          status?: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AllScansListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists scans, newest first. */
+    get: operations["list_scans"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3081,64 +2064,15 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanDetailResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Shows a scan with what it found. */
+    get: operations["show_scan"];
     put?: never;
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /**
+     * Deletes a scan with its ports and logs. An agent that still works on it drops what is left.
+     * @description Alerts it raised stay: they are about the network, not about the run.
+     */
+    delete: operations["delete_scan"];
     options?: never;
     head?: never;
     patch?: never;
@@ -3153,35 +2087,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanCancelResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Cancels a scan that waits or runs. What was found so far is kept. */
+    post: operations["cancel_scan"];
     delete?: never;
     options?: never;
     head?: never;
@@ -3195,37 +2102,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query: {
-          compare_to: number;
-        };
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanDiffResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Compares a scan with another one of the same network. */
+    get: operations["diff_scans"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3241,35 +2119,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Downloads a scan's open ports as CSV. */
+    get: operations["export_scan_csv"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3329,38 +2180,25 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          limit?: number;
-          offset?: number;
-        };
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanLogListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
+    /** Lists the lines of a scan's log, oldest first. */
+    get: operations["list_scan_logs"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/scans/{scan_id}/ports": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** Lists the ports a scan found open, by address and port. */
+    get: operations["list_scan_ports"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3376,35 +2214,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SSHScanResultListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists the SSH servers a scan audited. */
+    get: operations["list_scan_ssh"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3426,39 +2237,8 @@ export interface paths {
     delete?: never;
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["ScanVisibilityRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Leaves a scan out of lists, or shows it again. */
+    patch: operations["set_scan_visibility"];
     trace?: never;
   };
   "/api/scans/latest-by-network": {
@@ -3468,25 +2248,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["LatestScansByNetworkResponse"];
-          };
-        };
-      };
-    };
+    /** Shows the last completed scan of each whole network. */
+    get: operations["latest_scans_by_network"];
     put?: never;
     post?: never;
     delete?: never;
@@ -3604,49 +2367,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SetupState"];
-          };
-        };
-      };
-    };
+    /** Say whether the first account is still to be made. */
+    get: operations["setup_state"];
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["SetupRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["UserResponse"];
-          };
-        };
-      };
-    };
+    /** Make the first account, an admin, and sign it in. Works once, with the token of the link that the server printed. */
+    post: operations["complete_setup"];
     delete?: never;
     options?: never;
     head?: never;
@@ -4035,57 +2760,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["UserListResponse"];
-          };
-        };
-      };
-    };
+    /** List all accounts, newest first. */
+    get: operations["list_users"];
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["UserCreateRequest"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["app__schemas__user__UserResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Make an account. */
+    post: operations["create_user"];
     delete?: never;
     options?: never;
     head?: never;
@@ -4099,96 +2778,13 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          user_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["app__schemas__user__UserResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          user_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["UserUpdateRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["app__schemas__user__UserResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Show an account. */
+    get: operations["show_user"];
+    /** Change an account. A new password, a new role and closing it end its sessions. */
+    put: operations["update_user"];
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          user_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Remove an account. What its user wrote stays under the name it was written under. */
+    delete: operations["delete_user"];
     options?: never;
     head?: never;
     patch?: never;
@@ -4201,27 +2797,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": {
-              [key: string]: string;
-            };
-          };
-        };
-      };
-    };
+    /** Name the version. */
+    get: operations["version"];
     put?: never;
     post?: never;
     delete?: never;
@@ -4237,27 +2814,25 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": {
-              [key: string]: string;
-            };
-          };
-        };
-      };
+    /** Say whether the server and its database work. */
+    get: operations["health"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/metrics": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** Show the figures for Prometheus: to programs on this machine, and to admins. */
+    get: operations["metrics"];
     put?: never;
     post?: never;
     delete?: never;
@@ -4270,6 +2845,176 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
   schemas: {
+    /** @description An account, as an admin sees it. */
+    AdminUserResponse: {
+      /**
+       * Format: date-time
+       * @description When the account was made.
+       */
+      created_at: string;
+      /** @description The account is closed. */
+      disabled: boolean;
+      /** @description E-mail address, which is also the log-in name. */
+      email: string;
+      /**
+       * Format: int64
+       * @description Number.
+       */
+      id: number;
+      /**
+       * Format: date-time
+       * @description Last time the password was given.
+       */
+      last_login_at?: string | null;
+      /** @description The only networks the user may see; null = all. */
+      network_ids?: number[] | null;
+      /** @description What the user may do. */
+      role: components["schemas"]["Role"];
+      /** @description Colours of the pages: `light`, `dark` or `system`. */
+      theme_preference: string;
+      /**
+       * Format: date-time
+       * @description When it was last changed.
+       */
+      updated_at: string;
+    };
+    /** @description An agent that came or went. */
+    AgentEvent: {
+      /**
+       * Format: int64
+       * @description The agent.
+       */
+      id: number;
+      /** @description Its name. */
+      name: string;
+      /** @description Whether it can be reached. */
+      online: boolean;
+    };
+    /** @description One network interface of the scanner host. */
+    AgentInterface: {
+      /** @description Name, as `eth0`. */
+      name: components["schemas"]["SafeText"];
+      /** @description Attached networks, as `192.0.2.7/24`. */
+      networks: components["schemas"]["SafeText"][];
+    };
+    /** @description Something that someone must look at. */
+    Alert: {
+      /** @description Whether somebody has seen to it. */
+      acknowledged: boolean;
+      /**
+       * Format: date-time
+       * @description When.
+       */
+      acknowledged_at?: string | null;
+      /**
+       * Format: int64
+       * @description Who.
+       */
+      acknowledged_by?: number | null;
+      /** @description That user's address. */
+      acknowledged_by_email?: string | null;
+      /**
+       * Format: int64
+       * @description The agent it is about.
+       */
+      agent_id?: number | null;
+      /** @description That user's address. */
+      assigned_to_email?: string | null;
+      /**
+       * Format: int64
+       * @description Whose it is.
+       */
+      assigned_to_user_id?: number | null;
+      /**
+       * Format: int64
+       * @description Comments on the alert.
+       */
+      comment_count: number;
+      /**
+       * Format: date-time
+       * @description When it was raised first.
+       */
+      created_at: string;
+      /** @description Why it was raised: the rule, the values compared. */
+      detail: Record<string, never>;
+      /**
+       * Format: int64
+       * @description The endpoint it is about.
+       */
+      global_open_port_id?: number | null;
+      /**
+       * Format: int64
+       * @description The host behind the address.
+       */
+      host_id?: number | null;
+      /** @description Its name. */
+      hostname?: string | null;
+      /**
+       * Format: int64
+       * @description Number of the alert.
+       */
+      id: number;
+      /** @description The address it is about. */
+      ip?: string | null;
+      /**
+       * Format: date-time
+       * @description The last time.
+       */
+      last_raised_at: string;
+      /** @description What happened. */
+      message: string;
+      /**
+       * Format: int64
+       * @description The network; null when it is about the whole installation.
+       */
+      network_id?: number | null;
+      /** @description Its name. */
+      network_name?: string | null;
+      /**
+       * Format: int32
+       * @description The port it is about.
+       */
+      port?: number | null;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol?: string | null;
+      /**
+       * Format: int32
+       * @description How many times it was raised while open.
+       */
+      raised_count: number;
+      /** @description `open`, `in_progress` or `resolved`. */
+      resolution_status: string;
+      /**
+       * Format: date-time
+       * @description When it was resolved.
+       */
+      resolved_at?: string | null;
+      /**
+       * Format: int64
+       * @description The scan that raised it.
+       */
+      scan_id?: number | null;
+      /** @description `critical`, `high`, `medium` or `info`, as of now: `info` once acknowledged. */
+      severity: string;
+      /**
+       * Format: date-time
+       * @description Out of the way until then.
+       */
+      snoozed_until?: string | null;
+      /** @description What it is about, as `new_port`. */
+      type: string;
+      /** @description What people say of it. */
+      user_comment?: string | null;
+    };
+    /** @description To whom. */
+    AlertAssign: {
+      /**
+       * Format: int64
+       * @description The user; null for nobody.
+       * @default null
+       */
+      user_id?: number | null;
+    };
     AlertAssignRequest: {
       user_id?: number | null;
     };
@@ -4288,8 +3033,47 @@ export interface components {
       missing_ids: number[];
       whitelisted_count: number;
     };
+    /** @description A comment on an alert. */
+    AlertComment: {
+      /**
+       * Format: int64
+       * @description The alert.
+       */
+      alert_id: number;
+      /** @description The words. */
+      comment: string;
+      /**
+       * Format: date-time
+       * @description When it was written.
+       */
+      created_at: string;
+      /**
+       * Format: int64
+       * @description Number of the comment.
+       */
+      id: number;
+      /**
+       * Format: date-time
+       * @description When it was last edited.
+       */
+      updated_at: string;
+      /** @description The author's address at that time. */
+      user_email: string;
+      /**
+       * Format: int64
+       * @description The author; null when the account is gone.
+       */
+      user_id?: number | null;
+    };
     AlertCommentCreate: {
       comment: string;
+    };
+    /** @description Comments on an alert. */
+    AlertCommentList: {
+      /** @description Oldest first. */
+      comments: components["schemas"]["AlertComment"][];
+      /** @description How many there are. */
+      total: number;
     };
     AlertCommentListResponse: {
       comments: components["schemas"]["AlertCommentResponse"][];
@@ -4305,8 +3089,99 @@ export interface components {
       user_email: string;
       user_id: number;
     };
+    /** @description Words on an alert. */
+    AlertCommentText: {
+      /** @description 1-10000 characters. */
+      comment: string;
+    };
     AlertCommentUpdate: {
       comment: string;
+    };
+    /** @description An alert with what happened to it. */
+    AlertDetail: components["schemas"]["Alert"] & {
+      /** @description What people wrote, oldest first. */
+      comments: components["schemas"]["AlertComment"][];
+      /** @description What happened to it, in order. */
+      history: components["schemas"]["AlertHistoryEntry"][];
+    };
+    /** @description An alert that was raised or changed. */
+    AlertEvent: {
+      /** @description Its type, as `new_port`. */
+      alert_type: string;
+      /**
+       * Format: int64
+       * @description The alert.
+       */
+      id: number;
+      /** @description The address it is about. */
+      ip?: string | null;
+      /** @description What it says. */
+      message: string;
+      /**
+       * Format: int64
+       * @description Its network, unless it is about the whole installation.
+       */
+      network_id?: number | null;
+      /**
+       * Format: int32
+       * @description The port it is about.
+       */
+      port?: number | null;
+      /** @description `critical`, `high`, `medium` or `info`. */
+      severity: string;
+    };
+    /** @description That what an alert tells of is as it should be. */
+    AlertExpected: {
+      /**
+       * @description Why; becomes the rule's description.
+       * @default null
+       */
+      reason?: string | null;
+      /** @default null */
+      scope?: components["schemas"]["RuleScope"] | null;
+    };
+    /** @description The rule that was written and the alert it settled. */
+    AlertExpectedResponse: {
+      /** @description Acknowledged now. */
+      alert: components["schemas"]["Alert"];
+      /** @description Whether the rule is new. */
+      rule_created: boolean;
+      /**
+       * Format: int64
+       * @description Number of the rule; of the one that was there, if it was.
+       */
+      rule_id: number;
+      /** @description Where the rule counts. */
+      scope: components["schemas"]["RuleScope"];
+    };
+    /** @description Something that happened to an alert. */
+    AlertHistoryEntry: {
+      /**
+       * Format: date-time
+       * @description When.
+       */
+      at: string;
+      /** @description The values before and after. */
+      detail: Record<string, never>;
+      /** @description `raised`, `acknowledged`, `assigned` … */
+      kind: string;
+      /** @description That user's address. */
+      user_email?: string | null;
+      /**
+       * Format: int64
+       * @description Who did it; null for the server.
+       */
+      user_id?: number | null;
+    };
+    /** @description Alerts. */
+    AlertList: {
+      /** @description In the order asked for. */
+      alerts: components["schemas"]["Alert"][];
+      /**
+       * Format: int64
+       * @description How many the filter finds.
+       */
+      total: number;
     };
     AlertListResponse: {
       alerts: components["schemas"]["AlertResponse"][];
@@ -4336,6 +3211,44 @@ export interface components {
       type: components["schemas"]["AlertType"];
       user_comment?: string | null;
     };
+    /** @description What became of several alerts. */
+    AlertsAcknowledged: {
+      /** @description Acknowledged now or before. */
+      acknowledged_ids: number[];
+      /** @description There is no such alert. */
+      missing_ids: number[];
+    };
+    /** @description Alerts whose ports are to be allowed. */
+    AlertsAllow: {
+      /** @description Numbers of the alerts. */
+      alert_ids: number[];
+      /** @description Why; becomes the rules' description. */
+      reason: string;
+    };
+    /** @description What became of them. */
+    AlertsAllowed: {
+      /** @description Alerts acknowledged now or before. */
+      acknowledged_ids: number[];
+      /** @description Alerts no rule could be made from, and why. */
+      errors: string[];
+      /** @description There is no such alert. */
+      missing_ids: number[];
+      /** @description Rules written; one for each address and port. */
+      whitelisted_count: number;
+    };
+    /** @description Until when an alert is out of the way. */
+    AlertSnooze: {
+      /**
+       * Format: date-time
+       * @description A point in time within a year; null brings it back.
+       */
+      until?: string | null;
+    };
+    /** @description How far the work on an alert has come. */
+    AlertStatus: {
+      /** @description `open`, `in_progress` or `resolved`. */
+      resolution_status: components["schemas"]["ResolutionStatus"];
+    };
     AlertStatusRequest: {
       resolution_status: components["schemas"]["ResolutionStatus"];
     };
@@ -4362,6 +3275,75 @@ export interface components {
       scans: components["schemas"]["ScanWithNamesResponse"][];
       total: number;
     };
+    /** @description A new key. */
+    ApiKeyCreated: components["schemas"]["ApiKeyResponse"] & {
+      /** @description The key itself, shown this once: send it as `Authorization: Bearer …` or `X-API-Key`. */
+      api_key: string;
+    };
+    /** @description A key to be made. */
+    ApiKeyCreateRequest: {
+      /**
+       * Format: date-time
+       * @description When it is to stop working; left out = never.
+       */
+      expires_at?: string | null;
+      /** @description What it is for. */
+      name: string;
+      /** @description What it may do, as `inventory:read`. */
+      scopes: string[];
+    };
+    /** @description Keys. */
+    ApiKeyList: {
+      /** @description Newest first. */
+      keys: components["schemas"]["ApiKeyResponse"][];
+      /** @description Every scope that a key can have. */
+      known_scopes: string[];
+      /** @description How many there are. */
+      total: number;
+    };
+    /** @description A key, without its secret. */
+    ApiKeyResponse: {
+      /**
+       * Format: date-time
+       * @description When it was made.
+       */
+      created_at: string;
+      /**
+       * Format: date-time
+       * @description When it stops working.
+       */
+      expires_at?: string | null;
+      /**
+       * Format: int64
+       * @description Number.
+       */
+      id: number;
+      /** @description From where. */
+      last_used_address?: string | null;
+      /**
+       * Format: date-time
+       * @description Last time it was used, to the minute.
+       */
+      last_used_at?: string | null;
+      /** @description What it is for. */
+      name: string;
+      /** @description Its first characters. */
+      prefix: string;
+      /**
+       * Format: date-time
+       * @description When it was revoked.
+       */
+      revoked_at?: string | null;
+      /** @description What it may do, as `inventory:read`; never more than its owner. */
+      scopes: string[];
+      /** @description The owner's e-mail address. */
+      user_email: string;
+      /**
+       * Format: int64
+       * @description The owner.
+       */
+      user_id: number;
+    };
     app__schemas__user__UserResponse: {
       /** Format: date-time */
       created_at: string;
@@ -4372,22 +3354,74 @@ export interface components {
       /** Format: date-time */
       updated_at: string;
     };
+    /** @description Something that was done, or tried. */
     AuditEntry: {
+      /** @description Dotted verb, as `user.create`. */
       action: string;
-      actor_id: number | null;
+      /** @description The actor's name at that time. */
+      actor: string;
+      /**
+       * Format: int64
+       * @description The actor's number, where it has one.
+       */
+      actor_id?: number | null;
+      /** @description `user`, `api_key`, `agent`, `system`, `command_line` or `anonymous`. */
       actor_kind: string;
-      actor_name: string;
-      address: string | null;
+      /** @description From where. */
+      address?: string | null;
+      /**
+       * Format: date-time
+       * @description When.
+       */
       at: string;
-      detail: unknown;
+      /** @description More about it. */
+      detail: Record<string, never>;
+      /**
+       * Format: int64
+       * @description Number, without gaps.
+       */
       id: number;
+      /** @description Whether it was done; false: refused. */
       succeeded: boolean;
-      target_id: string | null;
-      target_kind: string | null;
+      /** @description Which one. */
+      target_id?: string | null;
+      /** @description What kind of thing it was done to. */
+      target_kind?: string | null;
     };
+    /** @description Entries. */
     AuditList: {
+      /** @description Newest first. */
       entries: components["schemas"]["AuditEntry"][];
+      /**
+       * Format: int64
+       * @description How many the filter finds.
+       */
       total: number;
+    };
+    /** @description What the check of the chain found. */
+    AuditVerification: {
+      /**
+       * Format: int64
+       * @description The first entry that does not fit.
+       */
+      broken_at?: number | null;
+      /**
+       * Format: int64
+       * @description Entries, when intact.
+       */
+      entries?: number | null;
+      /** @description Nothing was changed, inserted or removed. */
+      intact: boolean;
+    };
+    /** @description What became of a batch. */
+    BatchResponse: {
+      /** @description The batch had been taken before. */
+      repeated: boolean;
+      /**
+       * Format: int64
+       * @description Records stored; 0 for a repeat.
+       */
+      stored: number;
     };
     BulkDeleteHostsRequest: {
       host_ids: number[];
@@ -4412,9 +3446,46 @@ export interface components {
       scan_id: number | null;
       severity: string;
     };
+    /** @description The same port in both scans, with another service behind it. */
+    ChangedPort: {
+      /** @description In this scan. */
+      after: components["schemas"]["ScanPort"];
+      /** @description In the scan compared with. */
+      before: components["schemas"]["ScanPort"];
+    };
     ChangeList: {
       changes: components["schemas"]["Change"][];
       total: number;
+    };
+    /** @description The text of a problem, or for 422 its list of mistakes: the two shapes that OPM's clients read. */
+    Detail: components["schemas"]["FieldError"][] | string;
+    /** @description A host that was found. */
+    DiscoveredHostData: {
+      hostname?: string | null;
+      ip: string;
+      is_pingable?: boolean | null;
+      mac_address?: string | null;
+      mac_vendor?: string | null;
+    };
+    /** @description A search for hosts that was asked for. */
+    DiscoveryTriggered: {
+      /** @description In words. */
+      message: string;
+      /**
+       * Format: int64
+       * @description Number of the scan.
+       */
+      scan_id: number;
+    };
+    /** @description A named count of frames that were received and not used. */
+    DropCount: {
+      /** @description The cause, as `wrong-cookie`. */
+      cause: components["schemas"]["SafeText"];
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
     };
     EnrollmentToken: {
       created_at: string;
@@ -4430,6 +3501,86 @@ export interface components {
     };
     EnrollmentTokenRequest: {
       description: string | null;
+    };
+    /** @description Asks for a credential of one's own, with a token that an operator made. */
+    EnrollRequest: {
+      /** @description Name to be shown; made unique by the server if taken. */
+      name: string;
+      /** @description The one-time token. */
+      token: string;
+      /** @description Version of the agent. */
+      version: string;
+    };
+    /** @description The agent's identity from now on. */
+    EnrollResponse: {
+      /**
+       * Format: int64
+       * @description The agent's number (OPM: scanner id).
+       */
+      agent_id: number;
+      /** @description Bearer credential; shown this once. */
+      credential: string;
+      /** @description The name it got. */
+      name: string;
+    };
+    /** @description Something that open pages want to know. */
+    Event:
+      | {
+          /** @description An agent came or went. */
+          data: components["schemas"]["AgentEvent"];
+          /** @enum {string} */
+          event: "agent";
+        }
+      | {
+          /** @description An alert was raised or changed. */
+          data: components["schemas"]["AlertEvent"];
+          /** @enum {string} */
+          event: "alert";
+        }
+      | {
+          /** @description A port was found or identified. */
+          data: components["schemas"]["PortEvent"];
+          /** @enum {string} */
+          event: "port";
+        }
+      | {
+          /** @enum {string} */
+          event: "resync";
+        }
+      | {
+          /** @description A scan went on. */
+          data: components["schemas"]["ScanEvent"];
+          /** @enum {string} */
+          event: "scan";
+        };
+    /** @description One thing that is wrong with the input. */
+    FieldError: {
+      /** @description What was given there. */
+      input: unknown;
+      /** @description Where: `body`, `query`, `path` or `header`, then names and positions. */
+      loc: string[];
+      /** @description The mistake, in words. */
+      msg: string;
+      /** @description What kind of mistake, as `missing`, `string_type`, `value_error`. */
+      type: string;
+    };
+    /** @description Ends a job. */
+    FinishRequest: {
+      /**
+       * Format: int32
+       * @description How many batches there were: the server answers 409 `batches-missing` until it has them all.
+       */
+      batches: number;
+      error?: components["schemas"]["SafeText"] | null;
+      /**
+       * Format: uuid
+       * @description From [`LeasedJob`].
+       */
+      lease_token: string;
+      /** @description How it ended. */
+      outcome: components["schemas"]["JobOutcome"];
+      /** @description What it amounts to. */
+      summary: components["schemas"]["JobSummary"];
     };
     GlobalOpenPortListResponse: {
       ports: components["schemas"]["GlobalOpenPortResponse"][];
@@ -4450,8 +3601,101 @@ export interface components {
       seen_by_networks: number[];
       service_guess: string | null;
     };
+    /** @description An endpoint under its one number. */
+    GlobalPort: {
+      /** @description First words of the service. */
+      banner?: string | null;
+      /**
+       * Format: date-time
+       * @description When it was first seen open anywhere.
+       */
+      first_seen_at: string;
+      /**
+       * Format: int64
+       * @description The host behind the address.
+       */
+      host_id?: number | null;
+      /** @description Its name. */
+      hostname?: string | null;
+      /**
+       * Format: int64
+       * @description Number of the endpoint.
+       */
+      id: number;
+      /** @description The address. */
+      ip: string;
+      /** @description Whether it is open now in any of them. */
+      is_open: boolean;
+      /**
+       * Format: date-time
+       * @description When it was last seen open anywhere.
+       */
+      last_seen_at: string;
+      /** @description Hardware address of the host. */
+      mac_address?: string | null;
+      /** @description Maker of the interface. */
+      mac_vendor?: string | null;
+      /**
+       * Format: int32
+       * @description Port number.
+       */
+      port: number;
+      /** @description Product, as `OpenSSH`. */
+      product?: string | null;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol: string;
+      /** @description The networks it was seen in. */
+      seen_by_networks: number[];
+      /** @description Name of the service. */
+      service_guess?: string | null;
+      /** @description Its version. */
+      version?: string | null;
+    };
+    /** @description Endpoints. */
+    GlobalPortList: {
+      /** @description Where the next page begins; null at the end and in orders without cursor. */
+      next_cursor?: string | null;
+      /** @description In the order asked for. */
+      ports: components["schemas"]["GlobalPort"][];
+      /**
+       * Format: int64
+       * @description How many the filter finds.
+       */
+      total: number;
+    };
     /** @enum {string} */
     GlobalRuleType: "allow" | "block";
+    /** @description The server works. */
+    HealthResponse: {
+      /** @description Always `ok`. */
+      status: string;
+    };
+    /** @description What the agent is and can do. */
+    Hello: {
+      /** @description Transmit backends that work here, best first. */
+      backends: string[];
+      /** @description Host name of the scanner host. */
+      hostname: components["schemas"]["SafeText"];
+      /** @description Interfaces and the networks they are attached to: offered in the set-up, never scanned unasked. */
+      interfaces: components["schemas"]["AgentInterface"][];
+      /**
+       * Format: int32
+       * @description The highest rate this host allows; no server can raise it.
+       */
+      max_rate_pps?: number | null;
+      /** @description Version of the agent. */
+      version: string;
+    };
+    /** @description How the server wants to be called. */
+    HelloResponse: {
+      /**
+       * Format: int32
+       * @description Say hello again after so many seconds.
+       */
+      hello_seconds: number;
+      /** @description The server's clock, so that the agent can see how far its own is off. */
+      server_time_ms: components["schemas"]["Timestamp"];
+    };
     HostAlertSummary: {
       acknowledged: boolean;
       /** Format: date-time */
@@ -4463,28 +3707,31 @@ export interface components {
       severity: string;
       type: string;
     };
+    /** @description A claimed discovery, with what is known already. */
     HostDiscoveryJobClaimResponse: {
       cidr: string;
-      /** @default [] */
-      ips_with_open_ports?: string[];
+      ips_with_open_ports: string[];
       is_ipv6: boolean;
-      /** @default {} */
-      known_hostnames?: {
+      known_hostnames: {
         [key: string]: string;
       };
-      /** @default Host discovery job claimed successfully */
-      message?: string;
+      message: string;
+      /** Format: int64 */
       network_id: number;
+      /** Format: int64 */
       scan_id: number;
     };
+    /** @description Discoveries to be done. */
     HostDiscoveryJobListResponse: {
       jobs: components["schemas"]["HostDiscoveryJobResponse"][];
     };
+    /** @description A discovery to be done. */
     HostDiscoveryJobResponse: {
       cidr: string;
-      /** @default false */
-      is_ipv6?: boolean;
+      is_ipv6: boolean;
+      /** Format: int64 */
       network_id: number;
+      /** Format: int64 */
       scan_id: number;
     };
     HostDiscoveryResultData: {
@@ -4495,18 +3742,22 @@ export interface components {
       mac_address?: string | null;
       mac_vendor?: string | null;
     };
+    /** @description What a discovery found. */
     HostDiscoveryResultRequest: {
       error_message?: string | null;
-      /** @default [] */
-      hosts?: components["schemas"]["HostDiscoveryResultData"][];
+      hosts?: components["schemas"]["DiscoveredHostData"][];
+      /** Format: int64 */
       scan_id: number;
+      /** @description `failed`, or anything else for success. */
       status: string;
     };
+    /** @description What became of a discovery's results. */
     HostDiscoveryResultResponse: {
       hosts_recorded: number;
-      /** @default Host discovery results submitted successfully */
-      message?: string;
+      message: string;
+      /** Format: int64 */
       scan_id: number;
+      /** @description `success` or `failed`. */
       status: string;
     };
     HostDiscoveryScanListResponse: {
@@ -4602,17 +3853,398 @@ export interface components {
     HTTPValidationError: {
       detail?: components["schemas"]["ValidationError"][];
     };
+    /** @description Work for an agent. */
+    Job: {
+      /** @description Never to be sent to, whatever the targets say. */
+      exclude?: string[];
+      /** @description Say what answers at open ports. */
+      identify: boolean;
+      /**
+       * Format: uuid
+       * @description The job.
+       */
+      job_id: string;
+      /** @description What to do. */
+      kind: components["schemas"]["JobKind"];
+      /**
+       * Format: int64
+       * @description The network scanned.
+       */
+      network_id: number;
+      /** @description Port specification, as `22,80,8000-8100,U:53,!25`; empty for discovery. */
+      ports: string;
+      /**
+       * Format: int32
+       * @description Wait for an answer so long.
+       */
+      probe_timeout_ms: number;
+      /**
+       * Format: int32
+       * @description Packets per second; the agent's own ceiling wins.
+       */
+      rate_pps?: number | null;
+      /**
+       * Format: int64
+       * @description The scan it belongs to.
+       */
+      scan_id: number;
+      /**
+       * Format: int64
+       * @description Order of the probes.
+       */
+      seed: number;
+      /** @description This agent's part. */
+      shard: components["schemas"]["JobShard"];
+      /** @description Audit SSH servers: algorithms and authentication methods. */
+      ssh_audit: boolean;
+      /** @description Addresses, CIDR blocks and ranges. */
+      targets: string[];
+      /**
+       * Format: int32
+       * @description Give up after so many seconds and report what was found.
+       */
+      timeout_seconds: number;
+    };
+    /**
+     * @description What kind of work a job is.
+     * @enum {string}
+     */
+    JobKind: "discovery" | "scan";
+    /**
+     * @description How a job ended.
+     * @enum {string}
+     */
+    JobOutcome: "cancelled" | "completed" | "failed";
+    /** @description How far a job is. */
+    JobProgress: {
+      /**
+       * Format: int64
+       * @description Open ports found.
+       */
+      open_ports: number;
+      /**
+       * Format: float
+       * @description 0-100.
+       */
+      percent: number;
+      /** @description What it is at, for people: `Probing`, `Waiting for last replies`, `Identifying 12 of 40 services`. */
+      phase: components["schemas"]["SafeText"];
+      /**
+       * Format: int64
+       * @description Probes sent, repeats included.
+       */
+      probes_sent: number;
+      /**
+       * Format: int64
+       * @description Probes to be sent without repeats.
+       */
+      probes_total: number;
+      /**
+       * Format: int32
+       * @description Packets per second at the moment.
+       */
+      rate_pps: number;
+    };
+    /** @description A part of a scan that one agent works on: `index` of `count`, by ranges of the permutation. */
+    JobShard: {
+      /**
+       * Format: int32
+       * @description At least 1.
+       */
+      count: number;
+      /**
+       * Format: int32
+       * @description From 0.
+       */
+      index: number;
+    };
+    /** @description What a finished job amounts to. */
+    JobSummary: {
+      /**
+       * Format: int64
+       * @description Addresses that were in the scan.
+       */
+      addresses: number;
+      /** @description Transmit backend used. */
+      backend: components["schemas"]["SafeText"];
+      /** @description Frames received and not used, by cause. */
+      drops?: components["schemas"]["DropCount"][];
+      /**
+       * Format: int64
+       * @description From first probe to last reply.
+       */
+      duration_ms: number;
+      /**
+       * Format: int64
+       * @description Hosts found.
+       */
+      hosts: number;
+      /**
+       * Format: float
+       * @description Share of open ports that were probably missed, 0-1, where it could be estimated.
+       */
+      miss_estimate?: number | null;
+      /**
+       * Format: int64
+       * @description Open ports found.
+       */
+      open_ports: number;
+      /**
+       * Format: int64
+       * @description Probes sent, repeats included.
+       */
+      probes_sent: number;
+      /** @description Addresses on which so much answers that the answers mean nothing (SYN proxies, tarpits). */
+      suspicious_hosts?: string[];
+      /**
+       * Format: int64
+       * @description Addresses × ports.
+       */
+      targets: number;
+    };
+    /** @description The last completed scan of one network. */
+    LatestScan: {
+      /**
+       * Format: int64
+       * @description The network.
+       */
+      network_id: number;
+      scan?: components["schemas"]["Scan"] | null;
+    };
     LatestScanByNetwork: {
       network_id: number;
       scan: components["schemas"]["ScanSummaryResponse"] | null;
     };
+    /** @description The last completed scan of each network. */
+    LatestScanList: {
+      /** @description Newest network first. */
+      latest_scans: components["schemas"]["LatestScan"][];
+    };
     LatestScansByNetworkResponse: {
       latest_scans: components["schemas"]["LatestScanByNetwork"][];
     };
+    /** @description A job and the right to work on it. */
+    LeasedJob: {
+      /** @description The work. */
+      job: components["schemas"]["Job"];
+      /** @description The lease ends here unless renewed. */
+      lease_expires_at_ms: components["schemas"]["Timestamp"];
+      /**
+       * Format: uuid
+       * @description Proof that it is ours; every later call needs it.
+       */
+      lease_token: string;
+      /**
+       * Format: int32
+       * @description Renew at least this often, in seconds.
+       */
+      renew_seconds: number;
+    };
+    /** @description Asks for work. */
+    LeaseRequest: {
+      /**
+       * Format: int32
+       * @description Jobs that could be started right now; 0 gets none.
+       */
+      free_slots: number;
+    };
+    /** @description Who signs in. */
     LoginRequest: {
-      /** Format: email */
+      /** @description E-mail address. */
       email: string;
+      /** @description Password. */
       password: string;
+    };
+    /**
+     * @description How serious a log line is.
+     * @enum {string}
+     */
+    LogLevel: "error" | "info" | "warning";
+    /** @description A line of a scan's log. */
+    LogLine: {
+      /** @description When, by the agent's clock. */
+      at_ms: components["schemas"]["Timestamp"];
+      /** @description How serious. */
+      level: components["schemas"]["LogLevel"];
+      /** @description What happened. */
+      message: components["schemas"]["SafeText"];
+    };
+    /** @description Lines for a scan's log. */
+    LogsRequest: {
+      /**
+       * Format: uuid
+       * @description From [`LeasedJob`].
+       */
+      lease_token: string;
+      /** @description At most [`Limits::LOG_LINES`]. */
+      lines: components["schemas"]["LogLine"][];
+    };
+    /** @description A network with what a list shows beside it. */
+    Network: {
+      /**
+       * Format: int64
+       * @description The newest scan that is planned or running.
+       */
+      active_scan_id?: number | null;
+      /** @description Which alert types are on; null for the defaults. */
+      alert_config?: Record<string, never> | null;
+      /** @description Block or address, as typed. */
+      cidr: string;
+      /**
+       * Format: date-time
+       * @description When it was made.
+       */
+      created_at: string;
+      /** @description Addresses, blocks and ranges that are never sent to. */
+      exclude: string[];
+      /** @description Whether host discovery may be run. */
+      host_discovery_enabled: boolean;
+      /**
+       * Format: int64
+       * @description Number of the network.
+       */
+      id: number;
+      /** @description Whether services are identified. */
+      identify: boolean;
+      /** @description Whether the block is IPv6. */
+      is_ipv6: boolean;
+      /**
+       * Format: date-time
+       * @description When that scan was completed.
+       */
+      last_scan_at?: string | null;
+      /**
+       * Format: int64
+       * @description The last completed scan of the whole network.
+       */
+      last_scan_id?: number | null;
+      /**
+       * Format: int32
+       * @description Ports it found open.
+       */
+      last_scan_open_ports?: number | null;
+      /** @description Name, unique without regard to case. */
+      name: string;
+      /**
+       * Format: date-time
+       * @description When the schedule fires next.
+       */
+      next_run_at?: string | null;
+      /**
+       * Format: int64
+       * @description Alerts that are neither acknowledged nor resolved.
+       */
+      open_alert_count: number;
+      /** @description Ports, as `22,80,8000-8100,U:53,!25`. */
+      port_spec: string;
+      /**
+       * Format: int32
+       * @description Milliseconds to wait for an answer; null for 1500.
+       */
+      port_timeout?: number | null;
+      /**
+       * Format: int32
+       * @description Times an unanswered probe is sent again.
+       */
+      retries: number;
+      /** @description `tcp`, `udp` or `both`. */
+      scan_protocol: string;
+      /**
+       * Format: int32
+       * @description Packets per second; null leaves it to the agent.
+       */
+      scan_rate?: number | null;
+      /** @description Cron line; null for scans by hand only. */
+      scan_schedule?: string | null;
+      /**
+       * Format: int32
+       * @description Seconds after which a scan is given up; null for 3600.
+       */
+      scan_timeout?: number | null;
+      /**
+       * Format: int64
+       * @description The agent that scans it; null when its agent was deleted.
+       */
+      scanner_id?: number | null;
+      /** @description That agent's name. */
+      scanner_name?: string | null;
+      /** @description `masscan` or `nmap`; kept for OPM's agents. */
+      scanner_type: string;
+      /**
+       * Format: int32
+       * @description Jobs a scan is cut into.
+       */
+      shards: number;
+      /** @description Whether SSH servers are audited. */
+      ssh_audit: boolean;
+      /** @description The zone the schedule is meant in. */
+      time_zone: string;
+      /**
+       * Format: date-time
+       * @description When it was last edited.
+       */
+      updated_at: string;
+      /** @description Zone of trust, as `dmz`. */
+      zone?: string | null;
+    };
+    /** @description A network to be made. */
+    NetworkCreate: {
+      /** @description Which alert types are on. */
+      alert_config?: Record<string, never> | null;
+      /** @description Block or address, as `192.0.2.0/24`. */
+      cidr: string;
+      /** @description Addresses, blocks and ranges that are never sent to. */
+      exclude?: string[];
+      /** @description Whether host discovery may be run. */
+      host_discovery_enabled?: boolean | null;
+      /** @description Whether services are identified. */
+      identify?: boolean | null;
+      /** @description Name, unique without regard to case. */
+      name: string;
+      /** @description Ports, as `22,80,8000-8100,U:53,!25`. */
+      port_spec: string;
+      /**
+       * Format: int32
+       * @description Milliseconds to wait for an answer.
+       */
+      port_timeout?: number | null;
+      /**
+       * Format: int32
+       * @description Times an unanswered probe is sent again, 0-10.
+       */
+      retries?: number | null;
+      /** @description `tcp`, `udp` or `both`. */
+      scan_protocol?: string | null;
+      /**
+       * Format: int32
+       * @description Packets per second; left out, the agent's own choice.
+       */
+      scan_rate?: number | null;
+      /** @description Cron line; none for scans by hand only. */
+      scan_schedule?: string | null;
+      /**
+       * Format: int32
+       * @description Seconds after which a scan is given up.
+       */
+      scan_timeout?: number | null;
+      /**
+       * Format: int64
+       * @description The agent that scans it.
+       */
+      scanner_id: number;
+      /** @description `masscan` or `nmap`; kept for OPM's agents. */
+      scanner_type?: string | null;
+      /**
+       * Format: int32
+       * @description Jobs a scan is cut into, 1-256.
+       */
+      shards?: number | null;
+      /** @description Whether SSH servers are audited. */
+      ssh_audit?: boolean | null;
+      /** @description The zone the schedule is meant in, as `Europe/Berlin`; UTC if left out. */
+      time_zone?: string | null;
+      /** @description Zone of trust, as `dmz`. */
+      zone?: string | null;
     };
     NetworkCreateRequest: {
       alert_config?: {
@@ -4636,31 +4268,137 @@ export interface components {
       scanner_type?: string;
       time_zone?: string | null;
     };
+    /** @description Networks. */
+    NetworkList: {
+      /** @description Newest first. */
+      networks: components["schemas"]["NetworkResponse"][];
+      /**
+       * Format: int64
+       * @description How many there are.
+       */
+      total: number;
+    };
     NetworkListResponse: {
       networks: components["schemas"]["NetworkResponse"][];
     };
-    NetworkResponse: {
-      alert_config: {
-        [key: string]: unknown;
-      } | null;
-      cidr: string;
-      /** Format: date-time */
-      created_at: string;
-      host_discovery_enabled: boolean;
-      id: number;
-      is_ipv6: boolean;
-      name: string;
-      port_spec: string;
-      port_timeout: number | null;
-      scan_protocol: string;
-      scan_rate: number | null;
-      scan_schedule: string | null;
-      scan_timeout: number | null;
-      scanner_id: number;
-      scanner_type: string;
-      time_zone: string | null;
-      /** Format: date-time */
-      updated_at: string;
+    /** @description A network. */
+    NetworkResponse: components["schemas"]["Network"] & {
+      /** @description Whether it holds addresses that belong to somebody on the Internet: ask before scanning it. */
+      is_public: boolean;
+    };
+    /** @description Scans of a network. */
+    NetworkScanList: {
+      /** @description Newest first, hidden ones included. */
+      scans: components["schemas"]["Scan"][];
+      /**
+       * Format: int64
+       * @description How many there are.
+       */
+      total: number;
+    };
+    /**
+     * @description What to change of a network. A field left out stays as it is. `null` empties what can be empty (the
+     *     schedule, rate, time-outs, alert settings, zone, agent) and leaves the other fields as they are.
+     */
+    NetworkUpdate: {
+      /** @description Which alert types are on. */
+      alert_config?: Record<string, never> | null;
+      /**
+       * @description Block or address.
+       * @default null
+       */
+      cidr?: string | null;
+      /**
+       * @description Addresses, blocks and ranges that are never sent to.
+       * @default null
+       */
+      exclude?: string[] | null;
+      /**
+       * @description Whether host discovery may be run.
+       * @default null
+       */
+      host_discovery_enabled?: boolean | null;
+      /**
+       * @description Whether services are identified.
+       * @default null
+       */
+      identify?: boolean | null;
+      /**
+       * @description Name, unique without regard to case.
+       * @default null
+       */
+      name?: string | null;
+      /**
+       * @description Ports.
+       * @default null
+       */
+      port_spec?: string | null;
+      /**
+       * Format: int32
+       * @description Milliseconds to wait for an answer.
+       * @default null
+       */
+      port_timeout?: number | null;
+      /**
+       * Format: int32
+       * @description Times an unanswered probe is sent again.
+       * @default null
+       */
+      retries?: number | null;
+      /**
+       * @description `tcp`, `udp` or `both`.
+       * @default null
+       */
+      scan_protocol?: string | null;
+      /**
+       * Format: int32
+       * @description Packets per second.
+       * @default null
+       */
+      scan_rate?: number | null;
+      /**
+       * @description Cron line.
+       * @default null
+       */
+      scan_schedule?: string | null;
+      /**
+       * Format: int32
+       * @description Seconds after which a scan is given up.
+       * @default null
+       */
+      scan_timeout?: number | null;
+      /**
+       * Format: int64
+       * @description The agent that scans it.
+       * @default null
+       */
+      scanner_id?: number | null;
+      /**
+       * @description `masscan` or `nmap`.
+       * @default null
+       */
+      scanner_type?: string | null;
+      /**
+       * Format: int32
+       * @description Jobs a scan is cut into.
+       * @default null
+       */
+      shards?: number | null;
+      /**
+       * @description Whether SSH servers are audited.
+       * @default null
+       */
+      ssh_audit?: boolean | null;
+      /**
+       * @description The zone the schedule is meant in.
+       * @default null
+       */
+      time_zone?: string | null;
+      /**
+       * @description Zone of trust.
+       * @default null
+       */
+      zone?: string | null;
     };
     NetworkUpdateRequest: {
       alert_config?: {
@@ -4679,15 +4417,17 @@ export interface components {
       scanner_type?: string | null;
       time_zone?: string | null;
     };
+    /** @description An open port. */
     OpenPortData: {
       banner?: string | null;
       ip: string;
       mac_address?: string | null;
       mac_vendor?: string | null;
+      /** Format: int64 */
       port: number;
-      /** @default tcp */
       protocol?: string;
       service_guess?: string | null;
+      /** Format: int64 */
       ttl?: number | null;
     };
     OpenPortListItem: {
@@ -4730,8 +4470,11 @@ export interface components {
       ttl: number | null;
       version: string | null;
     };
+    /** @description A new password of one's own. */
     PasswordChange: {
+      /** @description The password so far. */
       current_password: string;
+      /** @description At least 8 characters. */
       new_password: string;
     };
     /** @enum {string} */
@@ -4764,8 +4507,220 @@ export interface components {
       port?: string | null;
       rule_type?: components["schemas"]["GlobalRuleType"] | null;
     };
+    /** @description A port that is open now in one network. */
+    Port: {
+      /** @description First words of the service. */
+      banner?: string | null;
+      /**
+       * Format: int32
+       * @description 0-100: how sure the reading is.
+       */
+      confidence?: number | null;
+      /**
+       * Format: date-time
+       * @description Since when it is open.
+       */
+      first_seen_at: string;
+      /**
+       * Format: int64
+       * @description Number of the endpoint over all networks.
+       */
+      global_port_id: number;
+      /**
+       * Format: int64
+       * @description The host behind the address.
+       */
+      host_id?: number | null;
+      /** @description Its name. */
+      hostname?: string | null;
+      /**
+       * Format: int64
+       * @description Number of this stretch of being open.
+       */
+      id: number;
+      /** @description The host's address. */
+      ip: string;
+      /**
+       * Format: date-time
+       * @description When it was last seen open.
+       */
+      last_seen_at: string;
+      /** @description Hardware address of the host. */
+      mac_address?: string | null;
+      /** @description Maker of the interface. */
+      mac_vendor?: string | null;
+      /**
+       * Format: int64
+       * @description The network it was seen in.
+       */
+      network_id: number;
+      /** @description Its name. */
+      network_name: string;
+      /**
+       * Format: int32
+       * @description Port number.
+       */
+      port: number;
+      /** @description Product, as `OpenSSH`. */
+      product?: string | null;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol: string;
+      /**
+       * Format: int32
+       * @description From probe to answer.
+       */
+      rtt_us?: number | null;
+      /** @description Name of the service. */
+      service_guess?: string | null;
+      /**
+       * Format: int32
+       * @description Time to live of the last answer.
+       */
+      ttl?: number | null;
+      /** @description Vendor or project. */
+      vendor?: string | null;
+      /** @description How the conversation with the service ended. */
+      verdict?: string | null;
+      /** @description Version of the product. */
+      version?: string | null;
+    };
+    /** @description A port to be allowed in its network. */
+    PortAllow: {
+      /** @description Why. */
+      description?: string | null;
+      /** @description One address; left out, all. */
+      ip?: string | null;
+      /**
+       * Format: int64
+       * @description The network.
+       */
+      network_id: number;
+      /** @description `80`, `80-443`, or `*` for all. */
+      port: string;
+      /** @description `tcp`, `udp` or `sctp`; left out, all. */
+      protocol?: string | null;
+    };
+    /** @description A port with all that is known of it. */
+    PortDetail: components["schemas"]["Port"] & {
+      /** @description When it was open, newest first, at most 100. */
+      intervals: components["schemas"]["PortInterval"][];
+      /** @description The whole finding about the service: TLS, SSH, HTTP, evidence. */
+      service?: Record<string, never> | null;
+    };
+    /** @description A port that a running scan found or identified. */
+    PortEvent: {
+      /** @description The host's address. */
+      ip: string;
+      /**
+       * Format: int64
+       * @description Its network.
+       */
+      network_id: number;
+      /**
+       * Format: int32
+       * @description The port.
+       */
+      port: number;
+      /** @description Which product. */
+      product?: string | null;
+      /** @description The port's transport. */
+      protocol: components["schemas"]["Transport"];
+      /**
+       * Format: int64
+       * @description The scan.
+       */
+      scan_id: number;
+      /** @description What answers there. */
+      service?: string | null;
+      /** @description `open`, `closed`, `filtered` or `unreachable`. */
+      state: string;
+      /** @description Which version. */
+      version?: string | null;
+    };
+    /** @description A stretch of time a port was open. */
+    PortInterval: {
+      /**
+       * Format: date-time
+       * @description Found closed; null while open.
+       */
+      closed_at?: string | null;
+      /**
+       * Format: date-time
+       * @description From.
+       */
+      first_seen_at: string;
+      /**
+       * Format: int64
+       * @description Number of the stretch.
+       */
+      id: number;
+      /**
+       * Format: date-time
+       * @description Last seen.
+       */
+      last_seen_at: string;
+      /**
+       * Format: int64
+       * @description The network it was seen in.
+       */
+      network_id: number;
+      /** @description Product. */
+      product?: string | null;
+      /** @description What answered. */
+      service_guess?: string | null;
+      /** @description Version. */
+      version?: string | null;
+    };
+    /** @description Open ports. */
+    PortList: {
+      /** @description Where the next page begins; null at the end and in orders without cursor. */
+      next_cursor?: string | null;
+      /** @description In the order asked for. */
+      ports: components["schemas"]["Port"][];
+      /**
+       * Format: int64
+       * @description How many the filter finds.
+       */
+      total: number;
+    };
+    /** @description A rule of one network. */
+    PortRule: {
+      /** @description Why the rule is there. */
+      description?: string | null;
+      /**
+       * Format: int64
+       * @description Number of the rule.
+       */
+      id: number;
+      /** @description One address; null for all. */
+      ip?: string | null;
+      /**
+       * Format: int64
+       * @description The network it belongs to.
+       */
+      network_id: number;
+      /** @description `80`, `80-443` or `*`. */
+      port: string;
+      /** @description `tcp`, `udp` or `sctp`; null for all. */
+      protocol?: string | null;
+      /** @description Whether it allows or blocks. */
+      rule_type: components["schemas"]["RuleType"];
+    };
     PortRuleBulkRequest: {
       rules: components["schemas"]["PortRuleCreateRequest"][];
+    };
+    /** @description A rule to be made. */
+    PortRuleCreate: {
+      /** @description Why the rule is there. */
+      description?: string | null;
+      /** @description One address; left out, all. */
+      ip?: string | null;
+      /** @description `80`, `80-443`, or `*` for all. */
+      port: string;
+      /** @description `tcp`, `udp` or `sctp`; left out, all. */
+      protocol?: string | null;
+      /** @description Whether it allows or blocks. */
+      rule_type: components["schemas"]["RuleType"];
     };
     PortRuleCreateRequest: {
       description?: string | null;
@@ -4773,8 +4728,20 @@ export interface components {
       port: string;
       rule_type: components["schemas"]["RuleType"];
     };
+    /** @description Rules of a network. */
+    PortRuleList: {
+      /** @description Oldest first. */
+      rules: components["schemas"]["PortRule"][];
+      /** @description How many there are. */
+      total: number;
+    };
     PortRuleListResponse: {
       rules: components["schemas"]["PortRuleResponse"][];
+    };
+    /** @description All rules of a network. */
+    PortRuleReplace: {
+      /** @description They take the place of those that were there. */
+      rules: components["schemas"]["PortRuleCreate"][];
     };
     PortRuleResponse: {
       description: string | null;
@@ -4790,10 +4757,193 @@ export interface components {
       network_id: number;
       port: string;
     };
-    /** @enum {string} */
+    /** @description How a [`Problem`] is written. */
+    Problem: {
+      /** @description A name for programs, where the status does not say enough, as `lease-lost`. */
+      code?: string | null;
+      /** @description What went wrong. */
+      detail: components["schemas"]["Detail"];
+      /**
+       * Format: int32
+       * @description The status.
+       */
+      status: number;
+      /** @description The status in words. */
+      title: string;
+      /** @description Always `about:blank`: the status says what kind of problem it is. */
+      type: string;
+    };
+    /** @description Keeps a lease and tells the progress. */
+    RenewRequest: {
+      /**
+       * Format: uuid
+       * @description From [`LeasedJob`].
+       */
+      lease_token: string;
+      /** @description How far it is. */
+      progress: components["schemas"]["JobProgress"];
+    };
+    /** @description The lease's new end. */
+    RenewResponse: {
+      /** @description A user cancelled the scan: stop sending within a second, hand in what was found, finish as cancelled. */
+      cancelled: boolean;
+      /** @description The lease ends here unless renewed again. */
+      lease_expires_at_ms: components["schemas"]["Timestamp"];
+    };
+    /**
+     * @description How far the work on an alert has come.
+     * @enum {string}
+     */
     ResolutionStatus: "open" | "in_progress" | "resolved";
-    /** @enum {string} */
+    /**
+     * @description What a user is. Each role can do all that the one before it can.
+     * @enum {string}
+     */
+    Role: "viewer" | "analyst" | "operator" | "admin";
+    /**
+     * @description Where a rule is to count.
+     * @enum {string}
+     */
+    RuleScope: "global" | "network";
+    /**
+     * @description Whether a rule allows or blocks.
+     * @enum {string}
+     */
     RuleType: "allow" | "block";
+    /**
+     * @description Text that came from a scanned host and is safe to show in a terminal, a page, a log or a file.
+     *
+     *     Only [`SafeText::sanitize`] makes one (deserialising goes through it too), so no other place has
+     *     to wonder: control characters (C0, C1, DEL), bidirectional overrides and invisible formatting
+     *     characters are replaced, invalid UTF-8 is replaced, and the length is at most
+     *     [`SafeText::MAX_BYTES`]. HTML and CSV escaping stay the business of whoever writes those.
+     */
+    SafeText: string;
+    /** @description A run of a network's scan. */
+    Scan: {
+      /**
+       * Format: date-time
+       * @description When it was cancelled.
+       */
+      cancelled_at?: string | null;
+      /**
+       * Format: int64
+       * @description Who cancelled it.
+       */
+      cancelled_by?: number | null;
+      /** @description That user's address. */
+      cancelled_by_email?: string | null;
+      /**
+       * Format: date-time
+       * @description When it ended, unless cancelled.
+       */
+      completed_at?: string | null;
+      /** @description Why it failed. */
+      error_message?: string | null;
+      /** @description Left out of lists unless asked for. */
+      hidden: boolean;
+      /**
+       * Format: int32
+       * @description Hosts found.
+       */
+      hosts_discovered: number;
+      /**
+       * Format: int64
+       * @description Number of the scan.
+       */
+      id: number;
+      /** @description `scan`, or `discovery` for a search for hosts only. */
+      kind: string;
+      /**
+       * Format: float
+       * @description Share of open ports that were probably missed, 0-1, where it could be estimated.
+       */
+      miss_estimate?: number | null;
+      /**
+       * Format: int64
+       * @description The network scanned.
+       */
+      network_id: number;
+      /** @description Its name. */
+      network_name: string;
+      /**
+       * Format: int32
+       * @description Open ports found.
+       */
+      port_count: number;
+      /**
+       * Format: int64
+       * @description Probes sent so far, repeats included.
+       */
+      probes_sent: number;
+      /**
+       * Format: int64
+       * @description Probes to send in all; 0 while unknown.
+       */
+      probes_total: number;
+      /** @description What it is doing. */
+      progress_message?: string | null;
+      /**
+       * Format: float
+       * @description 0-100.
+       */
+      progress_percent?: number | null;
+      /**
+       * Format: date-time
+       * @description When it was asked for.
+       */
+      queued_at: string;
+      /**
+       * Format: int32
+       * @description Packets per second right now.
+       */
+      rate_pps: number;
+      /**
+       * Format: int64
+       * @description The agent that works on it; null when it was deleted or any agent may.
+       */
+      scanner_id?: number | null;
+      /** @description Its name. */
+      scanner_name?: string | null;
+      /**
+       * Format: date-time
+       * @description When an agent took it.
+       */
+      started_at?: string | null;
+      /** @description `planned`, `running`, `completed`, `failed` or `cancelled`. */
+      status: string;
+      /** @description One host instead of the whole network. */
+      target_ip?: string | null;
+      /** @description `manual` or `scheduled`. */
+      trigger_type: string;
+      /**
+       * Format: int64
+       * @description Who asked for it.
+       */
+      triggered_by?: number | null;
+    };
+    /** @description A cancelled scan. */
+    ScanCancelled: {
+      /**
+       * Format: date-time
+       * @description When.
+       */
+      cancelled_at: string;
+      /**
+       * Format: int64
+       * @description Who.
+       */
+      cancelled_by: number;
+      /** @description In words. */
+      message: string;
+      /**
+       * Format: int64
+       * @description Number of the scan.
+       */
+      scan_id: number;
+      /** @description `cancelled`. */
+      status: string;
+    };
     ScanCancelResponse: {
       /** Format: date-time */
       cancelled_at: string;
@@ -4804,6 +4954,19 @@ export interface components {
       /** @default cancelled */
       status?: string;
     };
+    /** @description A scan with what it found. */
+    ScanDetail: components["schemas"]["Scan"] &
+      components["schemas"]["ScanSettings"] & {
+        /** @description Open ports by address and port, at most 10000; the rest through `/api/scans/{scan_id}/ports`. */
+        open_ports: components["schemas"]["ScanPort"][];
+        /**
+         * Format: int64
+         * @description How many there are in all.
+         */
+        open_ports_total: number;
+        /** @description What SSH servers offered, at most 1000. */
+        ssh_scan_results: components["schemas"]["SshAudit"][];
+      };
     ScanDetailResponse: {
       cancelled_at: string | null;
       cancelled_by: number | null;
@@ -4831,6 +4994,37 @@ export interface components {
       target_ip?: string | null;
       trigger_type: string;
     };
+    /** @description How two scans differ. Each list has at most 10000 ports; the counts are of all. */
+    ScanDiff: {
+      /** @description How many were added. */
+      added_count: number;
+      /** @description Open in this scan only. */
+      added_ports: components["schemas"]["ScanPort"][];
+      /** @description How many of those changed. */
+      changed_count: number;
+      /** @description Open in both, with another service, product or version. */
+      changed_ports: components["schemas"]["ChangedPort"][];
+      /**
+       * Format: int64
+       * @description The scan compared with.
+       */
+      compare_to_id: number;
+      /** @description The only address compared, when one of the scans was of one host. */
+      only_ip?: string | null;
+      /** @description How many were removed. */
+      removed_count: number;
+      /** @description Open in the other scan only. */
+      removed_ports: components["schemas"]["ScanPort"][];
+      /**
+       * Format: int64
+       * @description This scan.
+       */
+      scan_id: number;
+      /** @description How many are open in both. */
+      unchanged_count: number;
+      /** @description Open in both, those in `changed_ports` included. */
+      unchanged_ports: components["schemas"]["ScanPort"][];
+    };
     ScanDiffResponse: {
       added_ports: components["schemas"]["OpenPortResponse"][];
       compare_to_id: number;
@@ -4838,8 +5032,87 @@ export interface components {
       scan_id: number;
       unchanged_ports: components["schemas"]["OpenPortResponse"][];
     };
+    /** @description Progress or a new status of a scan. */
+    ScanEvent: {
+      /**
+       * Format: int64
+       * @description Its network.
+       */
+      network_id: number;
+      /**
+       * Format: int64
+       * @description Open ports found so far.
+       */
+      open_ports: number;
+      /**
+       * Format: int64
+       * @description Probes sent so far.
+       */
+      probes_sent: number;
+      /**
+       * Format: int64
+       * @description Probes to be sent.
+       */
+      probes_total: number;
+      /** @description What it is at, for people. */
+      progress_message?: string | null;
+      /**
+       * Format: float
+       * @description 0-100.
+       */
+      progress_percent?: number | null;
+      /**
+       * Format: int64
+       * @description Packets per second at the moment.
+       */
+      rate_pps: number;
+      /**
+       * Format: int64
+       * @description The scan.
+       */
+      scan_id: number;
+      /** @description `planned`, `running`, `completed`, `failed` or `cancelled`. */
+      status: string;
+    };
+    /** @description Scans. */
+    ScanList: {
+      /** @description Newest first. */
+      scans: components["schemas"]["Scan"][];
+      /**
+       * Format: int64
+       * @description How many the filter finds.
+       */
+      total: number;
+    };
     ScanListResponse: {
       scans: components["schemas"]["ScanSummaryResponse"][];
+      total: number;
+    };
+    /** @description A line of a scan's log. */
+    ScanLog: {
+      /**
+       * Format: int64
+       * @description Number of the line, for `after_id`.
+       */
+      id: number;
+      /** @description `info`, `warning` or `error`. */
+      level: string;
+      /** @description What happened. */
+      message: string;
+      /**
+       * Format: date-time
+       * @description When.
+       */
+      timestamp: string;
+    };
+    /** @description Lines of a log. */
+    ScanLogList: {
+      /** @description Oldest first. */
+      logs: components["schemas"]["ScanLog"][];
+      /**
+       * Format: int64
+       * @description How many the whole log has.
+       */
       total: number;
     };
     ScanLogListResponse: {
@@ -4852,16 +5125,29 @@ export interface components {
       /** Format: date-time */
       timestamp: string;
     };
+    /** @description What an agent may say when it authenticates. */
     ScannerAuthRequest: {
+      /** @description Its version. */
       scanner_version?: string | null;
     };
+    /** @description An access token. */
     ScannerAuthResponse: {
+      /** @description To be sent as bearer. */
       access_token: string;
+      /**
+       * Format: int64
+       * @description Seconds.
+       */
       expires_in: number;
+      /**
+       * Format: int64
+       * @description The agent's number.
+       */
       scanner_id: number;
+      /** @description Its name. */
       scanner_name: string;
-      /** @default bearer */
-      token_type?: string;
+      /** @description Always `bearer`. */
+      token_type: string;
     };
     ScannerCreateRequest: {
       description?: string | null;
@@ -4876,60 +5162,73 @@ export interface components {
       last_seen_at: string | null;
       name: string;
     };
+    /** @description A claimed scan. */
     ScannerJobClaimResponse: {
-      /** @default Job claimed successfully */
-      message?: string;
+      message: string;
+      /** Format: int64 */
       network_id: number;
+      /** Format: int64 */
       scan_id: number;
     };
+    /** @description Scans to be done. */
     ScannerJobListResponse: {
       jobs: components["schemas"]["ScannerJobResponse"][];
     };
+    /** @description A scan to be done. */
     ScannerJobResponse: {
       cidr: string;
-      /** @default false */
-      is_ipv6?: boolean;
+      is_ipv6: boolean;
+      /** Format: int64 */
       network_id: number;
       port_spec: string;
-      /** @default 1500 */
-      port_timeout?: number;
+      /** Format: int32 */
+      port_timeout: number;
+      /** Format: int32 */
       rate?: number | null;
-      /** @default tcp */
-      scan_protocol?: string;
-      /** @default 3600 */
-      scan_timeout?: number;
-      /** @default masscan */
-      scanner_type?: string;
+      scan_protocol: string;
+      /** Format: int32 */
+      scan_timeout: number;
+      scanner_type: string;
       target_ip?: string | null;
     };
     ScannerListResponse: {
       scanners: components["schemas"]["ScannerResponse"][];
     };
+    /** @description A line of a scan's log. */
     ScannerLogEntry: {
+      /** @description `info`, `warning` or `error`, in any case. */
       level: string;
       message: string;
       /** Format: date-time */
       timestamp: string;
     };
+    /** @description Lines for a scan's log. */
     ScannerLogsRequest: {
       logs: components["schemas"]["ScannerLogEntry"][];
+      /** Format: int64 */
       scan_id: number;
     };
+    /** @description How many lines were taken. */
     ScannerLogsResponse: {
       logs_recorded: number;
-      /** @default Logs submitted successfully */
-      message?: string;
+      message: string;
+      /** Format: int64 */
       scan_id: number;
     };
+    /** @description How far a scan is. */
     ScannerProgressRequest: {
       progress_message?: string | null;
+      /** Format: double */
       progress_percent: number;
+      /** Format: int64 */
       scan_id: number;
     };
+    /** @description How far a scan is, as noted. */
     ScannerProgressResponse: {
-      /** @default Progress updated successfully */
-      message?: string;
+      message: string;
+      /** Format: double */
       progress_percent: number;
+      /** Format: int64 */
       scan_id: number;
     };
     ScannerRegenerateKeyResponse: {
@@ -4946,31 +5245,84 @@ export interface components {
       name: string;
       scanner_version: string | null;
     };
+    /** @description What a scan found. */
     ScannerResultRequest: {
       error_message?: string | null;
-      /** @default [] */
       open_ports?: components["schemas"]["OpenPortData"][];
+      /** Format: int64 */
       scan_id: number;
-      /** @default [] */
-      ssh_results?: components["schemas"]["SSHProbeResultData"][];
+      ssh_results?: components["schemas"]["SshProbeResultData"][];
+      /** @description `success`; anything else means that the scan failed. */
       status: string;
     };
+    /** @description What became of results. */
     ScannerResultResponse: {
-      /** @default Results submitted successfully */
-      message?: string;
+      message: string;
       ports_recorded: number;
+      /** Format: int64 */
       scan_id: number;
+      /** @description `completed`, `failed` or `cancelled`. */
       status: string;
     };
+    /** @description A scan's status. */
     ScannerScanStatusResponse: {
-      /** @default Status retrieved successfully */
-      message?: string;
+      message: string;
+      /** Format: int64 */
       scan_id: number;
       status: string;
     };
     ScannerUpdateRequest: {
       description?: string | null;
       name?: string | null;
+    };
+    /** @description A port that one run found open. */
+    ScanPort: {
+      /** @description First words of the service. */
+      banner?: string | null;
+      /**
+       * Format: date-time
+       * @description When the network first saw it open.
+       */
+      first_seen_at: string;
+      /** @description The host's address. */
+      ip: string;
+      /**
+       * Format: date-time
+       * @description When this run saw it.
+       */
+      last_seen_at: string;
+      /** @description Hardware address. */
+      mac_address?: string | null;
+      /** @description Maker of the interface. */
+      mac_vendor?: string | null;
+      /**
+       * Format: int32
+       * @description Port number.
+       */
+      port: number;
+      /** @description Product, as `OpenSSH`. */
+      product?: string | null;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol: string;
+      /** @description Name of the service. */
+      service_guess?: string | null;
+      /**
+       * Format: int32
+       * @description Time to live of the answer.
+       */
+      ttl?: number | null;
+      /** @description Its version. */
+      version?: string | null;
+    };
+    /** @description Ports of a scan. */
+    ScanPortList: {
+      /** @description By address and port. */
+      ports: components["schemas"]["ScanPort"][];
+      /**
+       * Format: int64
+       * @description How many there are.
+       */
+      total: number;
     };
     ScanResponse: {
       cancelled_at: string | null;
@@ -4989,6 +5341,18 @@ export interface components {
       status: string;
       target_ip?: string | null;
       trigger_type: string;
+    };
+    /** @description What only one scan's own page shows. */
+    ScanSettings: {
+      /** @description The settings it ran with. */
+      parameters: Record<string, never>;
+      /** @description What it amounted to: probes, drops by cause, duration, suspicious hosts. */
+      summary?: Record<string, never> | null;
+    };
+    /** @description SSH servers of a scan. */
+    ScanSshList: {
+      /** @description By address and port, at most 1000. */
+      ssh_results: components["schemas"]["SshAudit"][];
     };
     ScanSummaryResponse: {
       cancelled_at: string | null;
@@ -5009,6 +5373,25 @@ export interface components {
       target_ip?: string | null;
       trigger_type: string;
     };
+    /** @description A scan that was asked for. */
+    ScanTriggered: {
+      /** @description In words. */
+      message: string;
+      /**
+       * Format: int64
+       * @description The network scanned.
+       */
+      network_id: number;
+      /**
+       * Format: int64
+       * @description Number of the scan.
+       */
+      scan_id: number;
+      /** @description `planned`. */
+      status: string;
+      /** @description `manual`. */
+      trigger_type: string;
+    };
     ScanTriggerResponse: {
       /** @default Scan triggered successfully */
       message?: string;
@@ -5018,6 +5401,11 @@ export interface components {
       status?: string;
       /** @default manual */
       trigger_type?: string;
+    };
+    /** @description Whether lists leave a scan out. */
+    ScanVisibility: {
+      /** @description Left out. */
+      hidden: boolean;
     };
     ScanVisibilityRequest: {
       hidden: boolean;
@@ -5051,24 +5439,54 @@ export interface components {
       runs: string[];
       sentence: string | null;
     };
+    /** @description A session of one's own. */
     Session: {
-      address: string | null;
+      /** @description Where it began. */
+      address?: string | null;
+      /**
+       * Format: date-time
+       * @description When it began.
+       */
       created_at: string;
+      /** @description The one this request was made with. */
       current: boolean;
+      /**
+       * Format: date-time
+       * @description When it ends unless used.
+       */
       expires_at: string;
+      /**
+       * Format: int64
+       * @description Number.
+       */
       id: number;
+      /** @description `cookie` (a browser) or `bearer` (a program). */
+      kind: string;
+      /**
+       * Format: date-time
+       * @description Last time it was used, to the minute.
+       */
       last_used_at: string;
-      user_agent: string | null;
+      /** @description What the client called itself. */
+      user_agent?: string | null;
     };
+    /** @description Sessions of one's own. */
     SessionList: {
+      /** @description Last used first. */
       sessions: components["schemas"]["Session"][];
     };
+    /** @description The first account. */
     SetupRequest: {
+      /** @description E-mail address of the admin. */
       email: string;
+      /** @description At least 8 characters. */
       password: string;
+      /** @description From the link that the server printed. */
       token: string;
     };
+    /** @description Whether the first account is still to be made. */
     SetupState: {
+      /** @description True until there is an account. */
       required: boolean;
     };
     /** @enum {string} */
@@ -5090,6 +5508,20 @@ export interface components {
       /** @default false */
       ssh_weak_kex?: boolean;
     };
+    /** @description One algorithm that an SSH server offers. */
+    SshAlgorithm: {
+      /** @description Whether current practice advises against it. */
+      is_weak: boolean;
+      /**
+       * Format: int32
+       * @description Key size in bits, where the name tells.
+       */
+      keysize?: number | null;
+      /** @description Name as on the wire. */
+      name: components["schemas"]["SafeText"];
+      /** @description The reasons, in words. */
+      notes?: components["schemas"]["SafeText"][];
+    };
     SSHAlgorithmInfo: {
       /** @default false */
       is_weak?: boolean;
@@ -5097,6 +5529,62 @@ export interface components {
       name: string;
       /** @default [] */
       notes?: string[];
+    };
+    /** @description What an SSH server offered in one run. */
+    SshAudit: {
+      /** @description Whether a cipher is weak. */
+      has_weak_ciphers: boolean;
+      /** @description Whether a key exchange is weak. */
+      has_weak_kex: boolean;
+      /** @description The server's address. */
+      host_ip: string;
+      /** @description Host key algorithms. */
+      host_key_types?: string[] | null;
+      /**
+       * Format: int64
+       * @description Number of the row.
+       */
+      id: number;
+      /** @description Key exchanges, in the same form. */
+      kex_algorithms?: Record<string, never>[] | null;
+      /** @description Logs in by keyboard-interactive questions. */
+      keyboard_interactive_enabled: boolean;
+      /** @description Message authentication codes, in the same form. */
+      mac_algorithms?: Record<string, never>[] | null;
+      /**
+       * Format: int64
+       * @description The network.
+       */
+      network_id: number;
+      /** @description Its name. */
+      network_name: string;
+      /** @description Logs in by password. */
+      password_enabled: boolean;
+      /**
+       * Format: int32
+       * @description Its port.
+       */
+      port: number;
+      /** @description Protocol version. */
+      protocol_version?: string | null;
+      /** @description Logs in by public key. */
+      publickey_enabled: boolean;
+      /**
+       * Format: int64
+       * @description The run.
+       */
+      scan_id: number;
+      /** @description The whole identification line. */
+      server_banner?: string | null;
+      /** @description Software version, as `OpenSSH_9.2p1`. */
+      ssh_version?: string | null;
+      /** @description Ciphers: `{name, keysize, is_weak, notes}`. */
+      supported_ciphers?: Record<string, never>[] | null;
+      /**
+       * Format: date-time
+       * @description When.
+       */
+      timestamp: string;
     };
     SSHConfigChange: {
       description: string;
@@ -5157,6 +5645,23 @@ export interface components {
       port: number;
       publickey_enabled: boolean;
       ssh_version: string | null;
+    };
+    /** @description What an SSH server offers. */
+    SshProbeResultData: {
+      ciphers?: components["schemas"]["SshAlgorithm"][];
+      host: string;
+      host_key_types?: components["schemas"]["SafeText"][];
+      kex_algorithms?: components["schemas"]["SshAlgorithm"][];
+      keyboard_interactive_enabled?: boolean;
+      mac_algorithms?: components["schemas"]["SshAlgorithm"][];
+      password_enabled?: boolean;
+      /** Format: int64 */
+      port: number;
+      protocol_version?: string | null;
+      publickey_enabled?: boolean;
+      server_banner?: string | null;
+      ssh_version?: string | null;
+      success: boolean;
     };
     SSHProbeResultData: {
       /** @default [] */
@@ -5243,13 +5748,28 @@ export interface components {
       /** Format: date-time */
       timestamp: string;
     };
-    /** @enum {string} */
-    ThemePreference: "light" | "dark" | "system";
+    /**
+     * @description Colours of the pages.
+     * @enum {string}
+     */
+    ThemePreference: "dark" | "light" | "system";
+    /**
+     * Format: int64
+     * @description Milliseconds since the Unix epoch, UTC.
+     */
+    Timestamp: number;
+    /** @description A session, for clients that do not keep cookies. */
     TokenResponse: {
+      /** @description To be sent as `Authorization: Bearer …`. */
       access_token: string;
-      /** @default bearer */
-      token_type?: string;
+      /** @description Always `bearer`. */
+      token_type: string;
     };
+    /**
+     * @description The transport protocol a port belongs to.
+     * @enum {string}
+     */
+    Transport: "sctp" | "tcp" | "udp";
     TrendDataPoint: {
       count: number;
       /** Format: date */
@@ -5270,36 +5790,75 @@ export interface components {
       ssh_weak_cipher?: boolean | null;
       ssh_weak_kex?: boolean | null;
     };
+    /** @description An account to be made. */
     UserCreateRequest: {
-      /** Format: email */
+      /**
+       * @description E-mail address.
+       * @example ada@example.org
+       */
       email: string;
+      /** @description The only networks the user may see; left out or null = all. */
+      network_ids?: number[] | null;
+      /** @description At least 8 characters. */
       password: string;
-      /** @default viewer */
-      role?: components["schemas"]["UserRole"];
+      /** @description What the user may do. */
+      role?: components["schemas"]["Role"];
     };
+    /** @description All accounts. */
     UserListResponse: {
-      users: components["schemas"]["app__schemas__user__UserResponse"][];
+      /** @description How many there are. */
+      total: number;
+      /** @description Newest first. */
+      users: components["schemas"]["AdminUserResponse"][];
     };
+    /** @description One's own account. */
     UserResponse: {
+      /** @description E-mail address. */
       email: string;
+      /**
+       * Format: int64
+       * @description Number.
+       */
       id: number;
-      role: components["schemas"]["UserRole"];
-      theme_preference: components["schemas"]["ThemePreference"];
+      /** @description The only networks the user may see; null = all. */
+      network_ids?: number[] | null;
+      /** @description What the user may do. */
+      role: components["schemas"]["Role"];
+      /** @description `light`, `dark` or `system`. */
+      theme_preference: string;
     };
     /** @enum {string} */
     UserRole: "admin" | "operator" | "analyst" | "viewer";
+    /** @description What to change of one's own account. */
     UserThemeUpdateRequest: {
+      /** @description Colours of the pages. */
       theme_preference: components["schemas"]["ThemePreference"];
     };
+    /** @description What to change; what is left out (or null) stays. */
     UserUpdateRequest: {
+      /** @description Closes or opens the account; closing ends the user's sessions. */
+      disabled?: boolean | null;
+      /** @description E-mail address. */
       email?: string | null;
+      /** @description The only networks the user may see; null = all. */
+      network_ids?: number[] | null;
+      /** @description A new password; ends the user's sessions. */
       password?: string | null;
-      role?: components["schemas"]["UserRole"] | null;
+      role?: components["schemas"]["Role"] | null;
     };
     ValidationError: {
       loc: (string | number)[];
       msg: string;
       type: string;
+    };
+    /** @description Which program answers. */
+    VersionResponse: {
+      /** @description Always `backend`, as OPM's clients expect. */
+      component: string;
+      /** @description The product. */
+      product: string;
+      /** @description As `0.1.0`. */
+      version: string;
     };
   };
   responses: never;
@@ -5309,4 +5868,4319 @@ export interface components {
   pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+  agent_enroll: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["EnrollRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["EnrollResponse"];
+        };
+      };
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      429: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  agent_hello: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["Hello"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HelloResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  agent_put_batch: {
+    parameters: {
+      query?: never;
+      header: {
+        "portreeve-lease": string;
+      };
+      path: {
+        job_id: string;
+        number: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/x-ndjson": string;
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["BatchResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      413: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  agent_finish: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        job_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["FinishRequest"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  agent_add_logs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        job_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["LogsRequest"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      413: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  agent_renew: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        job_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["RenewRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["RenewResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  agent_lease: {
+    parameters: {
+      query?: {
+        /** @description Wait so long for work, at most 30 */
+        wait_seconds?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["LeaseRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["LeasedJob"];
+        };
+      };
+      /** @description No work */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_alerts: {
+    parameters: {
+      query?: {
+        /** @description Whether acknowledged. */
+        acknowledged?: boolean;
+        /** @description Assigned to this user. */
+        assigned_to?: number;
+        /** @description Raised up to here. */
+        end_date?: string;
+        /** @description About this host. */
+        host_id?: number;
+        /** @description About an address, a block or a range. */
+        ip?: string;
+        /** @description Alerts at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Neither acknowledged, resolved nor snoozed. */
+        needs_attention?: boolean;
+        /** @description Of one network. */
+        network_id?: number;
+        /** @description Alerts to skip. */
+        offset?: number;
+        /** @description About this port. */
+        port?: number;
+        /** @description `open`, `in_progress` or `resolved`. */
+        resolution_status?: string;
+        /** @description Raised by this scan. */
+        scan_id?: number;
+        /** @description Part of address, host name, network or message. */
+        search?: string;
+        /** @description As serious as this, as of now: `critical`, `high`, `medium` or `info`. */
+        severity?: string;
+        /** @description `created_at` (newest first, the default) or `severity` (most serious first). */
+        sort_by?: string;
+        /** @description Raised from here on. */
+        start_date?: string;
+        /** @description Of one type, as `new_port`. */
+        type?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertList"];
+        };
+      };
+      /** @description Wrong range or order */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Wrong filter */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  show_alert: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertDetail"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  acknowledge_alert: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Alert"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  assign_alert: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertAssign"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Alert"];
+        };
+      };
+      /** @description No such user */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_alert_comments: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertCommentList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  create_alert_comment: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertCommentText"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertComment"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Empty or too long */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_alert_comment: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+        /** @description Number of the comment */
+        comment_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Deleted */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert or comment */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  update_alert_comment: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+        /** @description Number of the comment */
+        comment_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertCommentText"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertComment"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert or comment */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  expect_alert: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertExpected"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertExpectedResponse"];
+        };
+      };
+      /** @description The alert is not about a port that a rule could allow */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  snooze_alert: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertSnooze"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Alert"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Not within a year from now */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  set_alert_status: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertStatus"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Alert"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description The same was raised again and is open already */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  unacknowledge_alert: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the alert */
+        alert_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Alert"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such alert */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description The same was raised again and is open already */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  acknowledge_alerts: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": number[];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertsAcknowledged"];
+        };
+      };
+      /** @description No numbers */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  allow_alerts_globally: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertsAllow"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertsAllowed"];
+        };
+      };
+      /** @description No numbers, or no reason */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  allow_alerts_in_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["AlertsAllow"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertsAllowed"];
+        };
+      };
+      /** @description No numbers, or no reason */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  export_alerts_csv: {
+    parameters: {
+      query?: {
+        /** @description Whether acknowledged. */
+        acknowledged?: boolean;
+        /** @description Assigned to this user. */
+        assigned_to?: number;
+        /** @description Raised up to here. */
+        end_date?: string;
+        /** @description About this host. */
+        host_id?: number;
+        /** @description About an address, a block or a range. */
+        ip?: string;
+        /** @description Alerts at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Neither acknowledged, resolved nor snoozed. */
+        needs_attention?: boolean;
+        /** @description Of one network. */
+        network_id?: number;
+        /** @description Alerts to skip. */
+        offset?: number;
+        /** @description About this port. */
+        port?: number;
+        /** @description `open`, `in_progress` or `resolved`. */
+        resolution_status?: string;
+        /** @description Raised by this scan. */
+        scan_id?: number;
+        /** @description Part of address, host name, network or message. */
+        search?: string;
+        /** @description As serious as this, as of now: `critical`, `high`, `medium` or `info`. */
+        severity?: string;
+        /** @description `created_at` (newest first, the default) or `severity` (most serious first). */
+        sort_by?: string;
+        /** @description Raised from here on. */
+        start_date?: string;
+        /** @description Of one type, as `new_port`. */
+        type?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Wrong filter */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_api_keys: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ApiKeyList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  create_api_key: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ApiKeyCreateRequest"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ApiKeyCreated"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  revoke_api_key: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        key_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_audit: {
+    parameters: {
+      query?: {
+        /** @description Only actions that begin so, as `user.`. */
+        action?: string;
+        /** @description Only this actor, by name. */
+        actor?: string;
+        /** @description Only entries before this number. */
+        before?: number;
+        /** @description Entries at most, 1-1000 (50). */
+        limit?: number;
+        /** @description Entries left out. For a list that grows while it is read, use `before`. */
+        offset?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AuditList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  verify_audit: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AuditVerification"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  login: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["LoginRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["TokenResponse"];
+        };
+      };
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      429: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  logout: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  me: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["UserResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  update_me: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["UserThemeUpdateRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["UserResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  change_password: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PasswordChange"];
+      };
+    };
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      429: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_sessions: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SessionList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  end_other_sessions: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  end_session: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        session_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  docs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/html": string;
+        };
+      };
+    };
+  };
+  docs_style: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/css": string;
+        };
+      };
+    };
+  };
+  docs_script: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/javascript": string;
+        };
+      };
+    };
+  };
+  events: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/event-stream": components["schemas"]["Event"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_global_ports: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before; only in the order `ip` `asc`, and quicker than `offset`. */
+        cursor?: string;
+        /** @description A block (`192.0.2.0/24`) or a range (`192.0.2.10-192.0.2.50`). */
+        ip_range?: string;
+        /** @description Ports at most, 1-10000; left out, 50. */
+        limit?: number;
+        /** @description Seen in one network. */
+        network_id?: number;
+        /** @description Ports to skip. */
+        offset?: number;
+        /** @description Up to this port. */
+        port_max?: number;
+        /** @description From this port on. */
+        port_min?: number;
+        /** @description `tcp`, `udp` or `sctp`. */
+        protocol?: string;
+        /** @description Part of address, host name, service, product, version or banner. */
+        search?: string;
+        /** @description Part of the service's name. */
+        service?: string;
+        /** @description `ip`, `port`, `first_seen_at` or `last_seen_at`. */
+        sort_by?: string;
+        /** @description `asc` or `desc`. */
+        sort_dir?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["GlobalPortList"];
+        };
+      };
+      /** @description Wrong range or order */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_global_port: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the endpoint */
+        port_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["GlobalPort"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such endpoint */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_networks: {
+    parameters: {
+      query?: {
+        /** @description Networks at most, 1-10000; left out, 10000. */
+        limit?: number;
+        /** @description Networks to skip. */
+        offset?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NetworkList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  create_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NetworkCreate"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NetworkResponse"];
+        };
+      };
+      /** @description Name taken, or no such agent */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  show_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NetworkResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  update_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["NetworkUpdate"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NetworkResponse"];
+        };
+      };
+      /** @description Name taken, or no such agent */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Deleted */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  discover_hosts: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["DiscoveryTriggered"];
+        };
+      };
+      /** @description Host discovery is disabled for this network */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_host_discovery_scans: {
+    parameters: {
+      query?: {
+        /** @description Scans at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Scans to skip. */
+        offset?: number;
+      };
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NetworkScanList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_network_rules: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PortRuleList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  replace_network_rules: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PortRuleReplace"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PortRuleList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  create_network_rule: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PortRuleCreate"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PortRule"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_network_rule: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+        /** @description Number of the rule */
+        rule_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Removed */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network or rule */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  scan_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanTriggered"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_network_scans: {
+    parameters: {
+      query?: {
+        /** @description Scans at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Scans to skip. */
+        offset?: number;
+      };
+      header?: never;
+      path: {
+        /** @description Number of the network */
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["NetworkScanList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  openapi: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description The document */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": unknown;
+        };
+      };
+    };
+  };
+  list_ports: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before; only in the order `ip` `asc`, and quicker than `offset`. */
+        cursor?: string;
+        /** @description A block (`192.0.2.0/24`) or a range (`192.0.2.10-192.0.2.50`). */
+        ip_range?: string;
+        /** @description Ports at most, 1-10000; left out, 50. */
+        limit?: number;
+        /** @description Seen in one network. */
+        network_id?: number;
+        /** @description Ports to skip. */
+        offset?: number;
+        /** @description Up to this port. */
+        port_max?: number;
+        /** @description From this port on. */
+        port_min?: number;
+        /** @description `tcp`, `udp` or `sctp`. */
+        protocol?: string;
+        /** @description Part of address, host name, service, product, version or banner. */
+        search?: string;
+        /** @description Part of the service's name. */
+        service?: string;
+        /** @description `ip`, `port`, `first_seen_at` or `last_seen_at`. */
+        sort_by?: string;
+        /** @description `asc` or `desc`. */
+        sort_dir?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PortList"];
+        };
+      };
+      /** @description Wrong range or order */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_port: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the stretch of being open, `id` in lists */
+        port_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PortDetail"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such port */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  allow_port: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["PortAllow"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PortRule"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  scanner_auth: {
+    parameters: {
+      query?: never;
+      header: {
+        "x-api-key": string;
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: {
+      content: {
+        "application/json": components["schemas"]["ScannerAuthRequest"] | null;
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerAuthResponse"];
+        };
+      };
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      429: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_discovery_jobs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostDiscoveryJobListResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_claim_discovery: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostDiscoveryJobClaimResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_discovery_results: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["HostDiscoveryResultRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostDiscoveryResultResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_jobs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerJobListResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_claim: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        network_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerJobClaimResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_logs: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ScannerLogsRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerLogsResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_progress: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ScannerProgressRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerProgressResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_results: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ScannerResultRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerResultResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  scanner_scan_status: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerScanStatusResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_scans: {
+    parameters: {
+      query?: {
+        /** @description With the hidden ones. */
+        include_hidden?: boolean;
+        /** @description `scan` (default), `discovery` or `all`. */
+        kind?: string;
+        /** @description Scans at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Of one network. */
+        network_id?: number;
+        /** @description Scans to skip. */
+        offset?: number;
+        /** @description In one state: `planned`, `running`, `completed`, `failed` or `cancelled`. */
+        status?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_scan: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanDetail"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_scan: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Deleted */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  cancel_scan: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanCancelled"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description It is over already */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  diff_scans: {
+    parameters: {
+      query: {
+        /** @description The scan to compare with, usually the older one. */
+        compare_to: number;
+      };
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanDiff"];
+        };
+      };
+      /** @description Of different networks, or not comparable */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  export_scan_csv: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_scan_logs: {
+    parameters: {
+      query?: {
+        /** @description Only lines after this one: to follow a log, ask with the highest id seen. */
+        after_id?: number;
+        /** @description Lines at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Lines to skip. */
+        offset?: number;
+      };
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanLogList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_scan_ports: {
+    parameters: {
+      query?: {
+        /** @description Ports at most, 1-10000; left out, 50. */
+        limit?: number;
+        /** @description Ports to skip. */
+        offset?: number;
+      };
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanPortList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_scan_ssh: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanSshList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  set_scan_visibility: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the scan */
+        scan_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ScanVisibility"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Scan"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such scan */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  latest_scans_by_network: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["LatestScanList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  setup_state: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SetupState"];
+        };
+      };
+    };
+  };
+  complete_setup: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SetupRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["UserResponse"];
+        };
+      };
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_users: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["UserListResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  create_user: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["UserCreateRequest"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AdminUserResponse"];
+        };
+      };
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_user: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        user_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AdminUserResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  update_user: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        user_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["UserUpdateRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AdminUserResponse"];
+        };
+      };
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  delete_user: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        user_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  version: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["VersionResponse"];
+        };
+      };
+    };
+  };
+  health: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HealthResponse"];
+        };
+      };
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  metrics: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/plain": string;
+        };
+      };
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+}

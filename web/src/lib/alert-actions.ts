@@ -1,7 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { call, client } from "@/api/client";
 import { errorText } from "@/api/error";
-import type { Alert } from "@/api/types";
+import type { ResolutionStatus } from "@/api/types";
 import { toast } from "@/ui/toast";
 
 const one = (id: number) => ({ params: { path: { alert_id: id } } });
@@ -15,7 +15,7 @@ export const unacknowledge = ({ id }: { id: number }) =>
 export const assign = ({ id, user_id }: { id: number; user_id: number | null }) =>
   call(client.PATCH("/api/alerts/{alert_id}/assign", { ...one(id), body: { user_id } }));
 
-export const setStatus = ({ id, status }: { id: number; status: NonNullable<Alert["resolution_status"]> }) =>
+export const setStatus = ({ id, status }: { id: number; status: ResolutionStatus }) =>
   call(client.PATCH("/api/alerts/{alert_id}/status", { ...one(id), body: { resolution_status: status } }));
 
 export const snooze = ({ id, until }: { id: number; until: string | null }) =>

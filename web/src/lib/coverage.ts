@@ -7,13 +7,13 @@ export interface Verdict {
 }
 
 interface Network {
-  scan_schedule: string | null;
+  scan_schedule?: string | null | undefined;
   next_run_at?: string | null | undefined;
 }
 
 interface Scan {
   status: string;
-  completed_at: string | null;
+  completed_at?: string | null | undefined;
 }
 
 const DAY = 86_400_000;
@@ -22,7 +22,7 @@ const DAY = 86_400_000;
 export function coverageOf(
   network: Network,
   scan: Scan | null,
-  agent: { last_seen_at: string | null } | null,
+  agent: { last_seen_at?: string | null | undefined } | null,
   now: Date,
 ): Verdict {
   if (!agent) return { state: "bad", text: "no agent" };
@@ -35,7 +35,7 @@ export function coverageOf(
 }
 
 /** About how far apart a schedule's runs can lie, in milliseconds; null where there is no schedule. */
-export function longestGap(schedule: string | null): number | null {
+export function longestGap(schedule: string | null | undefined): number | null {
   if (!schedule) return null;
   const [minute = "*", hour = "*", day = "*", month = "*", weekday = "*"] = schedule
     .trim()

@@ -11,6 +11,11 @@ export function storedTheme(): Theme {
   return value === "light" || value === "dark" ? value : "system";
 }
 
+/** Whether a text names a theme. */
+export function isTheme(text: string): text is Theme {
+  return text === "light" || text === "dark" || text === "system";
+}
+
 /** Shows a theme and remembers it on this device. */
 export function setTheme(theme: Theme): void {
   if (theme === "system") localStorage.removeItem(KEY);

@@ -12,6 +12,7 @@ import { Loaded } from "@/ui/states";
 import { Table } from "@/ui/table";
 import { Time } from "@/ui/time";
 import { toast } from "@/ui/toast";
+import { ApiKeys } from "./api-keys";
 
 export function AccountPage() {
   const { data: me } = useQuery(meQuery);
@@ -51,7 +52,10 @@ export function AccountPage() {
             Portreeve <span className="figures">{version?.version}</span>
           </p>
         </div>
-        <Sessions />
+        <div className="flex min-w-0 flex-col gap-4">
+          <Sessions />
+          <ApiKeys />
+        </div>
       </div>
     </Page>
   );
@@ -121,12 +125,32 @@ function Sessions() {
   const queries = useQueryClient();
   const sessions = useQuery(sessionsQuery);
   const end = useMutation({
-    mutationFn: (id: number) => call(client.DELETE("/api/auth/sessions/{id}", { params: { path: { id } } })),
+    mutationFn: (id: number) =>
+      call(client.DELETE("/api/auth/sessions/{session_id}", { params: { path: { session_id: id } } })),
     onSuccess: () => void queries.invalidateQueries({ queryKey: sessionsQuery.queryKey }),
     onError: (error) => toast(errorText(error), { tone: "bad" }),
   });
+  const endOthers = useMutation({
+    mutationFn: () => call(client.DELETE("/api/auth/sessions")),
+    onSuccess: () => {
+      void queries.invalidateQueries({ queryKey: sessionsQuery.queryKey });
+      toast("All other sessions have ended.");
+    },
+    onError: (error) => toast(errorText(error), { tone: "bad" }),
+  });
   return (
-    <Section title="Sessions" note="where you are signed in" bare>
+    <Section
+      title="Sessions"
+      note="where you are signed in"
+      bare
+      actions={
+        (sessions.data?.length ?? 0) > 1 && (
+          <Button small busy={endOthers.isPending} onClick={() => endOthers.mutate()}>
+            End all others
+          </Button>
+        )
+      }
+    >
       <Loaded query={sessions} what="The sessions">
         {(rows) => (
           <Table

@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
-import { alertCommentsQuery, meQuery, usersQuery } from "@/api/queries";
-import type { Alert } from "@/api/types";
+import { alertQuery, meQuery, usersQuery } from "@/api/queries";
+import type { Alert, ResolutionStatus } from "@/api/types";
 import { assign, comment, setStatus, useAlertAction } from "@/lib/alert-actions";
+import { words } from "@/lib/format";
 import { useCan } from "@/lib/session";
 import { Button } from "@/ui/button";
 import { Field, Select, Textarea } from "@/ui/field";
@@ -51,10 +52,32 @@ export function AlertDetails({ alert }: { alert: Alert }) {
             </Link>
           </p>
         )}
+        <History id={alert.id} />
         {canDecide && <Decide alert={alert} />}
       </div>
       <Comments alert={alert} />
     </div>
+  );
+}
+
+function History({ id }: { id: number }) {
+  const { data } = useQuery(alertQuery(id));
+  if (!data || data.history.length === 0) return null;
+  return (
+    <section aria-label="History">
+      <h3 className="label mb-1">What happened to it</h3>
+      <ol className="text-sm text-ink-2">
+        {data.history.map((entry, index) => (
+          <li key={index} className="flex flex-wrap gap-x-2">
+            <span>{words(entry.kind)}</span>
+            {entry.user_email && <span className="text-ink-3 foreign">by {entry.user_email}</span>}
+            <span className="text-ink-3">
+              <Time at={entry.at} />
+            </span>
+          </li>
+        ))}
+      </ol>
+    </section>
   );
 }
 
@@ -77,7 +100,7 @@ function Decide({ alert }: { alert: Alert }) {
           onChange={(event) =>
             status.mutate({
               id: alert.id,
-              status: event.target.value as NonNullable<Alert["resolution_status"]>,
+              status: event.target.value as ResolutionStatus,
             })
           }
           options={[
@@ -99,14 +122,14 @@ function Decide({ alert }: { alert: Alert }) {
 }
 
 function Comments({ alert }: { alert: Alert }) {
-  const comments = useQuery(alertCommentsQuery(alert.id));
+  const comments = useQuery(alertQuery(alert.id));
   const add = useAlertAction(comment);
   const canWrite = useCan("analyst");
   const [text, setText] = useState("");
   return (
     <section aria-label="Comments" className="flex min-w-0 flex-col gap-3">
       <Loaded query={comments} what="The comments" rows={2}>
-        {(rows) =>
+        {({ comments: rows }) =>
           rows.length === 0 ? (
             <p className="text-ink-3">No comments.</p>
           ) : (

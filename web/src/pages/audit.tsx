@@ -20,7 +20,7 @@ const columns: readonly Column<AuditEntry>[] = [
     head: "Who",
     cell: (entry) => (
       <span className="foreign">
-        {entry.actor_name}{" "}
+        {entry.actor}{" "}
         <span className="text-ink-3">{entry.actor_kind === "user" ? "" : entry.actor_kind}</span>
       </span>
     ),

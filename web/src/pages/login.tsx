@@ -4,7 +4,7 @@ import { useEffect, useState } from "react";
 import { call, client } from "@/api/client";
 import { errorText, fieldError } from "@/api/error";
 import { meQuery } from "@/api/queries";
-import { setTheme } from "@/lib/theme";
+import { isTheme, setTheme } from "@/lib/theme";
 import { Gate } from "@/shell/gate";
 import { Button } from "@/ui/button";
 import { Field, Input } from "@/ui/field";
@@ -26,7 +26,9 @@ export function LoginPage() {
     onSuccess: async () => {
       queries.clear();
       const me = await queries.fetchQuery(meQuery);
-      if (me && me.theme_preference !== "system") setTheme(me.theme_preference);
+      if (me && me.theme_preference !== "system" && isTheme(me.theme_preference)) {
+        setTheme(me.theme_preference);
+      }
       // Only ever to a path of ours, never to another site.
       router.history.push(next?.startsWith("/") && !next.startsWith("//") ? next : "/");
     },

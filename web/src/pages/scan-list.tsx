@@ -13,12 +13,7 @@ import { NetworkLink } from "@/ui/values";
 
 /** How long a scan took, or has been going on. */
 export function scanSeconds(
-  scan: {
-    started_at: string | null;
-    completed_at: string | null;
-    cancelled_at: string | null;
-    status: string;
-  },
+  scan: Pick<Scan, "started_at" | "completed_at" | "cancelled_at" | "status">,
   now: Date,
 ): number | null {
   if (!scan.started_at) return null;
@@ -127,6 +122,7 @@ export function ScanList({ scans, withNetwork }: { scans: readonly Scan[]; withN
       id: "do",
       head: <span className="sr-only">Actions</span>,
       right: true,
+      from: "sm",
       cell: (scan) =>
         canCancel &&
         (scan.status === "running" || scan.status === "planned") && (

@@ -83,7 +83,7 @@ interface TableProps<T> {
 /** A table of what is all there. */
 export function Table<T>({ caption, columns, rows, rowKey, rowClass, sorting }: TableProps<T>) {
   return (
-    <div className="overflow-x-auto">
+    <div className="relative overflow-x-auto">
       <table className="w-full border-collapse">
         <caption className="sr-only">{caption}</caption>
         <thead>
@@ -167,7 +167,7 @@ export function LongTable<T>({ caption, columns, list, rowKey, sorting, empty, w
       ref={scroller}
       aria-label={caption}
       tabIndex={0}
-      className="max-h-[calc(100dvh-13.5rem)] min-h-64 overflow-auto focus-visible:-outline-offset-2"
+      className="relative max-h-[calc(100dvh-13.5rem)] min-h-64 overflow-auto focus-visible:-outline-offset-2"
     >
       <table className="w-full table-fixed border-collapse" aria-rowcount={total + 1}>
         <caption className="sr-only">{caption}</caption>
@@ -179,7 +179,7 @@ export function LongTable<T>({ caption, columns, list, rowKey, sorting, empty, w
           </tr>
         </thead>
         <tbody>
-          {before > 0 && <Gap height={before} span={columns.length} />}
+          {before > 0 && <Gap height={before} />}
           {items.map((item) => {
             const row = list.row(item.index);
             return (
@@ -203,17 +203,18 @@ export function LongTable<T>({ caption, columns, list, rowKey, sorting, empty, w
               </tr>
             );
           })}
-          {after > 0 && <Gap height={after} span={columns.length} />}
+          {after > 0 && <Gap height={after} />}
         </tbody>
       </table>
     </section>
   );
 }
 
-function Gap({ height, span }: { height: number; span: number }) {
+// No colSpan: columns that a small screen hides would come back as empty ones.
+function Gap({ height }: { height: number }) {
   return (
     <tr aria-hidden>
-      <td colSpan={span} style={{ height, padding: 0 }} />
+      <td style={{ height, padding: 0 }} />
     </tr>
   );
 }

@@ -22,6 +22,7 @@ pub(super) fn routes() -> ApiRouter {
 
 /// Downloads alerts as CSV, with the filters of the list; the newest 100000.
 #[utoipa::path(get, path = "/api/alerts/export/csv", tag = "exports",
+    params(AlertsQuery),
     responses((status = 200, content_type = "text/csv", body = String), (status = 422, description = "Wrong filter")))]
 async fn export_alerts_csv(
     State(state): State<AppState>,

@@ -183,6 +183,7 @@ struct AlertDetail {
 
 /// Lists alerts.
 #[utoipa::path(get, path = "/api/alerts", tag = "alerts",
+    params(AlertsQuery),
     responses((status = 200, body = AlertList), (status = 400, description = "Wrong range or order"),
               (status = 422, description = "Wrong filter")))]
 async fn list_alerts(

@@ -71,6 +71,7 @@ struct NetworkList {
 
 /// Lists the networks that the caller may see, newest first.
 #[utoipa::path(get, path = "/api/networks", tag = "networks",
+    params(ListQuery),
     responses((status = 200, body = NetworkList)))]
 async fn list_networks(
     State(state): State<AppState>,

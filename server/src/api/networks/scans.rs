@@ -40,7 +40,7 @@ struct PartQuery {
 
 /// Lists the scans of a network, newest first.
 #[utoipa::path(get, path = "/api/networks/{network_id}/scans", tag = "networks",
-    params(("network_id" = i64, Path, description = "Number of the network")),
+    params(("network_id" = i64, Path, description = "Number of the network"), PartQuery),
     responses((status = 200, body = NetworkScanList), (status = 404, description = "No such network")))]
 async fn list_network_scans(
     State(state): State<AppState>,
@@ -53,7 +53,7 @@ async fn list_network_scans(
 
 /// Lists the searches for hosts in a network, newest first.
 #[utoipa::path(get, path = "/api/networks/{network_id}/host-discovery-scans", tag = "networks",
-    params(("network_id" = i64, Path, description = "Number of the network")),
+    params(("network_id" = i64, Path, description = "Number of the network"), PartQuery),
     responses((status = 200, body = NetworkScanList), (status = 404, description = "No such network")))]
 async fn list_host_discovery_scans(
     State(state): State<AppState>,

@@ -71,7 +71,7 @@ struct ScanDiff {
 
 /// Compares a scan with another one of the same network.
 #[utoipa::path(get, path = "/api/scans/{scan_id}/diff", tag = "scans",
-    params(("scan_id" = i64, Path, description = "Number of the scan")),
+    params(("scan_id" = i64, Path, description = "Number of the scan"), DiffQuery),
     responses((status = 200, body = ScanDiff), (status = 404, description = "No such scan"),
               (status = 400, description = "Of different networks, or not comparable")))]
 async fn diff_scans(

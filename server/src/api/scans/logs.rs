@@ -40,7 +40,7 @@ struct ScanLogList {
 
 /// Lists the lines of a scan's log, oldest first.
 #[utoipa::path(get, path = "/api/scans/{scan_id}/logs", tag = "scans",
-    params(("scan_id" = i64, Path, description = "Number of the scan")),
+    params(("scan_id" = i64, Path, description = "Number of the scan"), LogsQuery),
     responses((status = 200, body = ScanLogList), (status = 404, description = "No such scan")))]
 async fn list_scan_logs(
     State(state): State<AppState>,

@@ -138,6 +138,7 @@ struct PortsQuery {
 
 /// Lists scans, newest first.
 #[utoipa::path(get, path = "/api/scans", tag = "scans",
+    params(ListQuery),
     responses((status = 200, body = ScanList)))]
 async fn list_scans(
     State(state): State<AppState>,
@@ -220,7 +221,7 @@ async fn show_scan(
 
 /// Lists the ports a scan found open, by address and port.
 #[utoipa::path(get, path = "/api/scans/{scan_id}/ports", tag = "scans",
-    params(("scan_id" = i64, Path, description = "Number of the scan")),
+    params(("scan_id" = i64, Path, description = "Number of the scan"), PortsQuery),
     responses((status = 200, body = ScanPortList), (status = 404, description = "No such scan")))]
 async fn list_scan_ports(
     State(state): State<AppState>,
