@@ -72,6 +72,7 @@ struct ChangeList {
 
 /// Lists what changed, newest first.
 #[utoipa::path(get, path = "/api/changes", tag = "changes",
+    params(ChangesQuery),
     responses((status = 200, body = ChangeList), (status = 400, description = "Wrong range or cursor"),
               (status = 422, description = "Wrong filter")))]
 async fn list_changes(

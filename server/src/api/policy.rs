@@ -116,7 +116,7 @@ impl Scope {
 }
 
 /// Lists rules: global ones first, then those of the networks by name and port.
-#[utoipa::path(get, path = "/api/policy", tag = "rules", responses((status = 200, body = Policy)))]
+#[utoipa::path(get, path = "/api/policy", tag = "rules", params(PolicyQuery), responses((status = 200, body = Policy)))]
 async fn list_policy(
     State(state): State<AppState>,
     caller: Caller,

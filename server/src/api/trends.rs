@@ -90,7 +90,7 @@ struct AlertTrend {
 }
 
 /// Counts endpoints by when they were first seen open.
-#[utoipa::path(get, path = "/api/trends/open-ports", tag = "trends", responses((status = 200, body = Trend)))]
+#[utoipa::path(get, path = "/api/trends/open-ports", tag = "trends", params(TrendQuery), responses((status = 200, body = Trend)))]
 async fn trend_of_ports(
     State(state): State<AppState>,
     caller: Caller,
@@ -101,7 +101,7 @@ async fn trend_of_ports(
 }
 
 /// Counts hosts by when they were first seen.
-#[utoipa::path(get, path = "/api/trends/hosts", tag = "trends", responses((status = 200, body = Trend)))]
+#[utoipa::path(get, path = "/api/trends/hosts", tag = "trends", params(TrendQuery), responses((status = 200, body = Trend)))]
 async fn trend_of_hosts(
     State(state): State<AppState>,
     caller: Caller,
@@ -112,7 +112,7 @@ async fn trend_of_hosts(
 }
 
 /// Counts alerts by when they were raised.
-#[utoipa::path(get, path = "/api/trends/alerts", tag = "trends", responses((status = 200, body = AlertTrend)))]
+#[utoipa::path(get, path = "/api/trends/alerts", tag = "trends", params(TrendQuery), responses((status = 200, body = AlertTrend)))]
 async fn trend_of_alerts(
     State(state): State<AppState>,
     caller: Caller,

@@ -1,4 +1,4 @@
-import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { call, client } from "./client";
 import { ApiError } from "./error";
 import type { paths } from "./schema";
@@ -137,6 +137,21 @@ export const changesQuery = (query: Query<"/api/changes">) =>
   queryOptions({
     queryKey: ["changes", query],
     queryFn: () => call(client.GET("/api/changes", { params: { query } })),
+    placeholderData: keepPreviousData,
+  });
+
+/** All changes that fit, page by page. */
+export const changeFeedQuery = (query: Query<"/api/changes">) =>
+  infiniteQueryOptions({
+    queryKey: ["changes", "feed", query],
+    queryFn: ({ pageParam }) =>
+      call(
+        client.GET("/api/changes", {
+          params: { query: { ...query, ...(pageParam && { cursor: pageParam }) } },
+        }),
+      ),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor,
     placeholderData: keepPreviousData,
   });
 

@@ -649,33 +649,25 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          ip?: string;
-          kind?: string;
-          limit?: number;
-          network_id?: number;
-          offset?: number;
-          port?: number;
-          scan_id?: number;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ChangeList"];
-          };
-        };
-      };
+    /** Lists what changed, newest first. */
+    get: operations["list_changes"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/dashboard": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    /** Shows what changed, what needs attention, and whether what is shown can be trusted. */
+    get: operations["show_dashboard"];
     put?: never;
     post?: never;
     delete?: never;
@@ -797,42 +789,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          ip_range?: string | null;
-          ip_search?: string | null;
-          is_pingable?: boolean | null;
-          limit?: number;
-          network_id?: number | null;
-          offset?: number;
-          sort_by?: string;
-          sort_dir?: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists hosts. */
+    get: operations["list_hosts"];
     put?: never;
     post?: never;
     delete?: never;
@@ -848,99 +806,16 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          host_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Shows one host. */
+    get: operations["show_host"];
     put?: never;
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          host_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Forgets a host. Its ports stay, and it comes back when it is seen again. */
+    delete: operations["delete_host"];
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          host_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["HostUpdateRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Writes what people say of a host. */
+    patch: operations["update_host"];
     trace?: never;
   };
   "/api/hosts/{host_id}/overview": {
@@ -950,35 +825,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          host_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostOverviewResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Shows everything about one host. */
+    get: operations["show_host_overview"];
     put?: never;
     post?: never;
     delete?: never;
@@ -994,37 +842,27 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          host_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HostOpenPortListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists the ports of a host that are open now. */
+    get: operations["list_host_ports"];
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/hosts/{host_id}/rescan": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Scans one host again, with the settings of the most exact network it belongs to. */
+    post: operations["rescan_host"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1084,37 +922,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["BulkDeleteHostsRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["BulkDeleteHostsResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Forgets several hosts. */
+    post: operations["delete_hosts"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1128,36 +937,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          network_id?: number | null;
-          status?: boolean | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Downloads hosts as CSV, in order of address; at most 100000. */
+    get: operations["export_hosts_csv"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1376,67 +1157,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          network_id?: number | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PolicyListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists rules: global ones first, then those of the networks by name and port. */
+    get: operations["list_policy"];
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["PolicyCreateRequest"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PolicyRuleResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Makes a rule, of a network or of the whole installation. */
+    post: operations["create_rule"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1453,70 +1178,12 @@ export interface paths {
     get?: never;
     put?: never;
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          rule_id: number;
-          scope: string;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Removes a rule. */
+    delete: operations["delete_rule"];
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          rule_id: number;
-          scope: string;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["PolicyUpdateRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["PolicyRuleResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Changes a rule. */
+    patch: operations["update_rule"];
     trace?: never;
   };
   "/api/ports": {
@@ -2303,56 +1970,10 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SSHAlertDefaults"];
-          };
-        };
-      };
-    };
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["UpdateSSHAlertDefaultsRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SSHAlertDefaults"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Shows which SSH findings raise alerts by default. */
+    get: operations["show_ssh_alert_defaults"];
+    /** Changes which SSH findings raise alerts by default. */
+    put: operations["update_ssh_alert_defaults"];
     post?: never;
     delete?: never;
     options?: never;
@@ -2385,35 +2006,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          network_id?: number | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Downloads SSH servers with their newest audit as CSV, in order of address; at most 100000. */
+    get: operations["export_ssh_csv"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2473,40 +2067,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          keyboard_interactive_enabled?: boolean | null;
-          limit?: number;
-          network_id?: number | null;
-          offset?: number;
-          password_enabled?: boolean | null;
-          ssh_version?: string | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SSHHostListResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists SSH servers with their newest audit and what changed since the one before. */
+    get: operations["list_ssh_hosts"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2522,39 +2084,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          limit?: number;
-          offset?: number;
-          port?: number;
-        };
-        header?: never;
-        path: {
-          host_ip: string;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SSHHostHistoryResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Lists the audits of one SSH server, newest first. */
+    get: operations["show_ssh_history"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2572,39 +2103,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: {
-          port?: number;
-        };
-        header?: never;
-        path: {
-          host_ip: string;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": {
-              [key: string]: unknown;
-            };
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Scans the host of an SSH server again. */
+    post: operations["recheck_ssh_host"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2618,39 +2118,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query: {
-          alert_type?: components["schemas"]["AlertType"] | null;
-          end_date: string;
-          network_id?: number | null;
-          period?: components["schemas"]["PeriodType"];
-          start_date: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertTrendDataResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Counts alerts by when they were raised. */
+    get: operations["trend_of_alerts"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2666,38 +2135,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query: {
-          end_date: string;
-          network_id?: number | null;
-          period?: components["schemas"]["PeriodType"];
-          start_date: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["TrendDataResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Counts hosts by when they were first seen. */
+    get: operations["trend_of_hosts"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2713,38 +2152,8 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query: {
-          end_date: string;
-          network_id?: number | null;
-          period?: components["schemas"]["PeriodType"];
-          start_date: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["TrendDataResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Counts endpoints by when they were first seen open. */
+    get: operations["trend_of_ports"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2896,6 +2305,25 @@ export interface components {
       name: components["schemas"]["SafeText"];
       /** @description Attached networks, as `192.0.2.7/24`. */
       networks: components["schemas"]["SafeText"][];
+    };
+    /** @description Whether an agent is there. */
+    AgentState: {
+      /**
+       * Format: int64
+       * @description Number.
+       */
+      id: number;
+      /**
+       * Format: date-time
+       * @description When it was last heard of.
+       */
+      last_seen_at?: string | null;
+      /** @description Name. */
+      name: string;
+      /** @description Heard of in the last minutes. */
+      online: boolean;
+      /** @description Its version. */
+      version?: string | null;
     };
     /** @description Something that someone must look at. */
     Alert: {
@@ -3252,6 +2680,11 @@ export interface components {
     AlertStatusRequest: {
       resolution_status: components["schemas"]["ResolutionStatus"];
     };
+    /** @description Figures of alerts. */
+    AlertTrend: {
+      /** @description In order; stretches without any are left out. */
+      data: components["schemas"]["AlertTrendPoint"][];
+    };
     AlertTrendDataPoint: {
       acknowledged_count: number;
       count: number;
@@ -3260,6 +2693,24 @@ export interface components {
     };
     AlertTrendDataResponse: {
       data: components["schemas"]["AlertTrendDataPoint"][];
+    };
+    /** @description Alerts of one period. */
+    AlertTrendPoint: {
+      /**
+       * Format: int64
+       * @description Of those, acknowledged by now.
+       */
+      acknowledged_count: number;
+      /**
+       * Format: int64
+       * @description Raised.
+       */
+      count: number;
+      /**
+       * Format: date
+       * @description First day of the period.
+       */
+      date: string;
     };
     /** @enum {string} */
     AlertType:
@@ -3354,6 +2805,13 @@ export interface components {
       /** Format: date-time */
       updated_at: string;
     };
+    /** @description What needs somebody. */
+    Attention: {
+      /** @description The most serious, at most 10; among equals the newest first. */
+      alerts: components["schemas"]["Alert"][];
+      /** @description Open alerts by severity. */
+      open: components["schemas"]["OpenAlerts"];
+    };
     /** @description Something that was done, or tried. */
     AuditEntry: {
       /** @description Dotted verb, as `user.create`. */
@@ -3430,21 +2888,86 @@ export interface components {
       deleted_count: number;
       deleted_ids: number[];
     };
+    /** @description Something that is different from before. */
     Change: {
-      after: unknown;
+      /** @description The fields that differ, after. */
+      after?: Record<string, never> | null;
+      /**
+       * Format: date-time
+       * @description When it was found.
+       */
       at: string;
-      before: unknown;
-      host_id: number | null;
-      hostname: string | null;
+      /** @description The fields that differ, before. */
+      before?: Record<string, never> | null;
+      /**
+       * Format: int64
+       * @description The endpoint over all networks.
+       */
+      global_port_id?: number | null;
+      /**
+       * Format: int64
+       * @description The host.
+       */
+      host_id?: number | null;
+      /** @description Its name. */
+      hostname?: string | null;
+      /**
+       * Format: int64
+       * @description Number of the change; later changes have higher numbers.
+       */
       id: number;
+      /** @description The address. */
       ip: string;
+      /** @description `port_opened`, `port_closed`, `service_changed`, `host_appeared` … */
       kind: string;
+      /**
+       * Format: int64
+       * @description The network.
+       */
       network_id: number;
+      /** @description Its name. */
       network_name: string;
-      port: number | null;
-      protocol: string | null;
-      scan_id: number | null;
+      /**
+       * Format: int32
+       * @description The port, unless it is about the host.
+       */
+      port?: number | null;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol?: string | null;
+      /**
+       * Format: int64
+       * @description The scan that found it.
+       */
+      scan_id?: number | null;
+      /** @description `info` to `critical`. */
       severity: string;
+    };
+    /** @description How many changes of one kind there were. */
+    ChangeCount: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
+      /** @description As `port_opened`. */
+      kind: string;
+    };
+    /** @description What changed. */
+    Changed: {
+      /** @description By kind. */
+      counts: components["schemas"]["ChangeCount"][];
+      /** @description The newest, at most 20. */
+      newest: components["schemas"]["Change"][];
+      /**
+       * Format: date-time
+       * @description From here on.
+       */
+      since: string;
+      /**
+       * Format: int64
+       * @description All together.
+       */
+      total: number;
     };
     /** @description The same port in both scans, with another service behind it. */
     ChangedPort: {
@@ -3453,9 +2976,28 @@ export interface components {
       /** @description In the scan compared with. */
       before: components["schemas"]["ScanPort"];
     };
+    /** @description Changes. */
     ChangeList: {
+      /** @description Newest first. */
       changes: components["schemas"]["Change"][];
-      total: number;
+      /** @description Where the next page begins; null at the end. */
+      next_cursor?: string | null;
+    };
+    /** @description The first page. */
+    Dashboard: {
+      /** @description What needs me. */
+      attention: components["schemas"]["Attention"];
+      /** @description What changed since the last day. */
+      changed: components["schemas"]["Changed"];
+      /**
+       * Format: date-time
+       * @description When this was read.
+       */
+      generated_at: string;
+      /** @description How much there is. */
+      totals: components["schemas"]["Totals"];
+      /** @description Can I trust what I see. */
+      trust: components["schemas"]["Trust"];
     };
     /** @description The text of a problem, or for 422 its list of mistakes: the two shapes that OPM's clients read. */
     Detail: components["schemas"]["FieldError"][] | string;
@@ -3696,6 +3238,88 @@ export interface components {
       /** @description The server's clock, so that the agent can see how far its own is off. */
       server_time_ms: components["schemas"]["Timestamp"];
     };
+    /** @description A host as lists show it. */
+    Host: {
+      /** @description `low`, `normal`, `high` or `critical`. */
+      criticality: string;
+      /** @description What kind of device it is. */
+      device_type?: string | null;
+      /**
+       * Format: date-time
+       * @description When it was first seen.
+       */
+      first_seen_at: string;
+      /** @description Its name. */
+      hostname?: string | null;
+      /** @description Where the name comes from: `user`, `dns`, `service` or `agent`. */
+      hostname_source?: string | null;
+      /**
+       * Format: int64
+       * @description Number of the host.
+       */
+      id: number;
+      /** @description The address it is shown under. */
+      ip: string;
+      /** @description Whether it answers a ping; null when that was never tried. */
+      is_pingable?: boolean | null;
+      /** @description Whether people vouch for it. */
+      is_trusted: boolean;
+      /** @description Whether it answered the last run that looked for it. */
+      is_up: boolean;
+      /** @description A name given by people. */
+      label?: string | null;
+      /**
+       * Format: date-time
+       * @description When it was last seen.
+       */
+      last_seen_at: string;
+      /** @description Hardware address. */
+      mac_address?: string | null;
+      /** @description Maker of the interface. */
+      mac_vendor?: string | null;
+      /**
+       * Format: int64
+       * @description Ports open now.
+       */
+      open_port_count: number;
+      /** @description Operating system. */
+      os?: string | null;
+      /** @description Who is responsible. */
+      owner?: string | null;
+      /** @description `none` to `critical`. */
+      risk_level: string;
+      /**
+       * Format: int32
+       * @description 0-100.
+       */
+      risk_score: number;
+      /** @description The networks it was seen in. */
+      seen_by_networks: number[];
+      /** @description What people say of it. */
+      user_comment?: string | null;
+      /** @description Zone of trust. */
+      zone?: string | null;
+    };
+    /** @description An address a host has or had. */
+    HostAddress: {
+      /**
+       * Format: date-time
+       * @description From.
+       */
+      first_seen_at: string;
+      /** @description The address. */
+      ip: string;
+      /**
+       * Format: date-time
+       * @description Last seen.
+       */
+      last_seen_at: string;
+      /**
+       * Format: date-time
+       * @description Given up; null while in use.
+       */
+      until?: string | null;
+    };
     HostAlertSummary: {
       acknowledged: boolean;
       /** Format: date-time */
@@ -3774,6 +3398,43 @@ export interface components {
       status: string;
       trigger_type: string;
     };
+    /** @description Evidence of who a host is. */
+    HostIdentifier: {
+      /**
+       * Format: date-time
+       * @description From.
+       */
+      first_seen_at: string;
+      /** @description `mac`, `ssh_host_key`, `certificate`, `name` or `serial`. */
+      kind: string;
+      /**
+       * Format: date-time
+       * @description Last seen.
+       */
+      last_seen_at: string;
+      /** @description The evidence. */
+      value: string;
+    };
+    /** @description Hosts. */
+    HostList: {
+      /** @description In the order asked for. */
+      hosts: components["schemas"]["Host"][];
+      /**
+       * Format: int64
+       * @description Of those, how many answer a ping.
+       */
+      pingable_count: number;
+      /**
+       * Format: int64
+       * @description How many the whole filter finds.
+       */
+      total: number;
+      /**
+       * Format: int64
+       * @description How many it finds without `is_pingable`.
+       */
+      total_count: number;
+    };
     HostListResponse: {
       hosts: components["schemas"]["HostResponse"][];
       pingable_count: number;
@@ -3801,6 +3462,37 @@ export interface components {
       service_guess: string | null;
       version: string | null;
     };
+    /** @description Everything about one host. */
+    HostOverview: {
+      /**
+       * Format: int64
+       * @description How many were acknowledged.
+       */
+      acknowledged_alert_count: number;
+      /** @description Addresses it has and had, those in use first. */
+      addresses: components["schemas"]["HostAddress"][];
+      /** @description Alerts that are not acknowledged, newest first, at most 100. */
+      alerts: components["schemas"]["Alert"][];
+      /** @description Why it is taken for the device it is taken for. */
+      device_reasons: Record<string, never>[];
+      /** @description The host. */
+      host: components["schemas"]["Host"];
+      /** @description Evidence of who it is. */
+      identifiers: components["schemas"]["HostIdentifier"][];
+      /** @description Networks it was seen in, the most exact first. */
+      networks: components["schemas"]["NetworkInfo"][];
+      /** @description Ports open now, by port number. */
+      ports: components["schemas"]["Port"][];
+      /** @description Scans that looked at it, newest first, at most 10. */
+      recent_scans: components["schemas"]["Scan"][];
+      /** @description Why its risk is what it is. */
+      risk_reasons: Record<string, never>[];
+      ssh?: components["schemas"]["HostSsh"] | null;
+      /** @description All SSH servers, by port, at most 20. */
+      ssh_servers: components["schemas"]["HostSsh"][];
+      /** @description What changed, newest first, at most 100; more through `/api/changes?host_id=`. */
+      timeline: components["schemas"]["Change"][];
+    };
     HostOverviewResponse: {
       acknowledged_alert_count: number;
       alerts: components["schemas"]["HostAlertSummary"][];
@@ -3809,6 +3501,13 @@ export interface components {
       ports: components["schemas"]["HostOpenPortResponse"][];
       recent_scans: components["schemas"]["HostScanEntry"][];
       ssh: components["schemas"]["HostSSHSummary"] | null;
+    };
+    /** @description Ports of a host. */
+    HostPortList: {
+      /** @description Open now, by port number. */
+      ports: components["schemas"]["Port"][];
+      /** @description How many there are. */
+      total: number;
     };
     HostResponse: {
       /** Format: date-time */
@@ -3835,6 +3534,43 @@ export interface components {
       status: string;
       trigger_type: string;
     };
+    /** @description Hosts to be forgotten. */
+    HostsDelete: {
+      /** @description Numbers of the hosts. */
+      host_ids: number[];
+    };
+    /** @description What became of them. */
+    HostsDeleted: {
+      /** @description How many. */
+      deleted_count: number;
+      /** @description Those that were there. */
+      deleted_ids: number[];
+    };
+    /** @description What an SSH server offered last, in short. */
+    HostSsh: {
+      /** @description Whether a cipher is weak. */
+      has_weak_ciphers: boolean;
+      /** @description Whether a key exchange is weak. */
+      has_weak_kex: boolean;
+      /** @description Logs in by keyboard-interactive questions. */
+      keyboard_interactive_enabled: boolean;
+      /**
+       * Format: date-time
+       * @description When that was.
+       */
+      last_scanned: string;
+      /** @description Logs in by password. */
+      password_enabled: boolean;
+      /**
+       * Format: int32
+       * @description Its port.
+       */
+      port: number;
+      /** @description Logs in by public key. */
+      publickey_enabled: boolean;
+      /** @description Software version. */
+      ssh_version?: string | null;
+    };
     HostSSHSummary: {
       has_weak_ciphers: boolean;
       has_weak_kex: boolean;
@@ -3845,6 +3581,44 @@ export interface components {
       port: number;
       publickey_enabled: boolean;
       ssh_version: string | null;
+    };
+    /** @description What people say of a host. A field left out stays; `null` empties it. */
+    HostUpdate: {
+      /**
+       * @description `low`, `normal`, `high` or `critical`.
+       * @default null
+       */
+      criticality?: string | null;
+      /**
+       * @description Its name; emptied, the next name that is found will do.
+       * @default null
+       */
+      hostname?: string | null;
+      /**
+       * @description Whether people vouch for it.
+       * @default null
+       */
+      is_trusted?: boolean | null;
+      /**
+       * @description A name given by people.
+       * @default null
+       */
+      label?: string | null;
+      /**
+       * @description Who is responsible.
+       * @default null
+       */
+      owner?: string | null;
+      /**
+       * @description What people say of it.
+       * @default null
+       */
+      user_comment?: string | null;
+      /**
+       * @description Zone of trust.
+       * @default null
+       */
+      zone?: string | null;
     };
     HostUpdateRequest: {
       hostname?: string | null;
@@ -4268,6 +4042,18 @@ export interface components {
       scanner_type?: string;
       time_zone?: string | null;
     };
+    /** @description A network in short. */
+    NetworkInfo: {
+      /** @description Block or address, as typed. */
+      cidr: string;
+      /**
+       * Format: int64
+       * @description Number.
+       */
+      id: number;
+      /** @description Name. */
+      name: string;
+    };
     /** @description Networks. */
     NetworkList: {
       /** @description Newest first. */
@@ -4295,6 +4081,43 @@ export interface components {
        * @description How many there are.
        */
       total: number;
+    };
+    /** @description Whether a network is watched as it should be. */
+    NetworkState: {
+      /**
+       * Format: int64
+       * @description Number.
+       */
+      id: number;
+      /**
+       * Format: date-time
+       * @description When that was completed.
+       */
+      last_scan_at?: string | null;
+      /**
+       * Format: int64
+       * @description The last completed scan of the whole network.
+       */
+      last_scan_id?: number | null;
+      /**
+       * Format: float
+       * @description Share of open ports it probably missed, 0-1, where it could be estimated.
+       */
+      miss_estimate?: number | null;
+      /** @description Name. */
+      name: string;
+      /**
+       * Format: date-time
+       * @description When it is due next.
+       */
+      next_run_at?: string | null;
+      /**
+       * @description Why what is shown of it cannot be trusted: `no_agent`, `agent_offline`, `overdue`, `last_scan_failed`,
+       *     `never_scanned`, `misses`. Empty when it can.
+       */
+      reasons: string[];
+      /** @description Cron line; null for scans by hand only. */
+      scan_schedule?: string | null;
     };
     /**
      * @description What to change of a network. A field left out stays as it is. `null` empties what can be empty (the
@@ -4417,6 +4240,44 @@ export interface components {
       scanner_type?: string | null;
       time_zone?: string | null;
     };
+    /** @description Open alerts by severity as of now. */
+    OpenAlerts: {
+      /**
+       * Format: int64
+       * @description Assigned to the one who asks.
+       */
+      assigned_to_me: number;
+      /**
+       * Format: int64
+       * @description Must be looked at first.
+       */
+      critical: number;
+      /**
+       * Format: int64
+       * @description New, or an invitation to attackers.
+       */
+      high: number;
+      /**
+       * Format: int64
+       * @description For the record.
+       */
+      info: number;
+      /**
+       * Format: int64
+       * @description To be tidied up.
+       */
+      medium: number;
+      /**
+       * Format: int64
+       * @description Out of the way for now, in none of the other counts.
+       */
+      snoozed: number;
+      /**
+       * Format: int64
+       * @description All of them.
+       */
+      total: number;
+    };
     /** @description An open port. */
     OpenPortData: {
       banner?: string | null;
@@ -4479,6 +4340,13 @@ export interface components {
     };
     /** @enum {string} */
     PeriodType: "day" | "week" | "month";
+    /** @description Rules. */
+    Policy: {
+      /** @description Global ones first, then by network and port. */
+      rules: components["schemas"]["PolicyRule"][];
+      /** @description How many there are. */
+      total: number;
+    };
     PolicyCreateRequest: {
       description?: string | null;
       ip?: string | null;
@@ -4489,6 +4357,41 @@ export interface components {
     };
     PolicyListResponse: {
       rules: components["schemas"]["PolicyRuleResponse"][];
+    };
+    /** @description A rule of a network or of the whole installation, as the policy page lists it. */
+    PolicyRule: {
+      /**
+       * Format: date-time
+       * @description When it was made.
+       */
+      created_at: string;
+      /**
+       * Format: int64
+       * @description Who made it; null when the account is gone.
+       */
+      created_by?: number | null;
+      /** @description Why the rule is there. */
+      description?: string | null;
+      /**
+       * Format: int64
+       * @description Number of the rule, unique within its scope only.
+       */
+      id: number;
+      /** @description One address; null for all. */
+      ip?: string | null;
+      /**
+       * Format: int64
+       * @description The network it belongs to; null for a global rule.
+       */
+      network_id?: number | null;
+      /** @description The network's name, or `Global`. */
+      network_name: string;
+      /** @description `80`, `80-443` or `*`. */
+      port: string;
+      /** @description `tcp`, `udp` or `sctp`; null for all. */
+      protocol?: string | null;
+      /** @description Whether it allows or blocks. */
+      rule_type: components["schemas"]["RuleType"];
     };
     PolicyRuleResponse: {
       created_at?: string | null;
@@ -4800,6 +4703,24 @@ export interface components {
      * @enum {string}
      */
     Role: "viewer" | "analyst" | "operator" | "admin";
+    /** @description A rule to be made. */
+    RuleCreate: {
+      /** @description Why the rule is there; a global rule without one gets `Manual rule`. */
+      description?: string | null;
+      /** @description One address; left out, all. */
+      ip?: string | null;
+      /**
+       * Format: int64
+       * @description The network; left out, every network.
+       */
+      network_id?: number | null;
+      /** @description `80`, `80-443`, or `*` for all. */
+      port: string;
+      /** @description `tcp`, `udp` or `sctp`; left out, all. */
+      protocol?: string | null;
+      /** @description Whether it allows or blocks; left out, `allow`. */
+      rule_type?: components["schemas"]["RuleType"];
+    };
     /**
      * @description Where a rule is to count.
      * @enum {string}
@@ -4810,6 +4731,31 @@ export interface components {
      * @enum {string}
      */
     RuleType: "allow" | "block";
+    /** @description What to change of a rule. What is left out stays; `null` empties what can be empty. */
+    RuleUpdate: {
+      /**
+       * @description Why the rule is there. A global rule must have one.
+       * @default null
+       */
+      description?: string | null;
+      /**
+       * @description One address; null or empty for all.
+       * @default null
+       */
+      ip?: string | null;
+      /**
+       * @description `80`, `80-443`, or `*` for all.
+       * @default null
+       */
+      port?: string | null;
+      /**
+       * @description `tcp`, `udp` or `sctp`; null for all.
+       * @default null
+       */
+      protocol?: string | null;
+      /** @default null */
+      rule_type?: components["schemas"]["RuleType"] | null;
+    };
     /**
      * @description Text that came from a scanned host and is safe to show in a terminal, a page, a log or a file.
      *
@@ -5494,6 +5440,39 @@ export interface components {
     SnoozeRequest: {
       until: string | null;
     };
+    /** @description Which SSH findings raise alerts in networks that have no alert settings of their own. */
+    SshAlertDefaults: {
+      /**
+       * @description The settings became weaker than before.
+       * @default true
+       */
+      ssh_config_regression?: boolean;
+      /**
+       * @description Passwords or keyboard-interactive log-ins are taken.
+       * @default true
+       */
+      ssh_insecure_auth?: boolean;
+      /**
+       * @description The software is older than the threshold.
+       * @default false
+       */
+      ssh_outdated_version?: boolean;
+      /**
+       * @description Older OpenSSH is outdated.
+       * @default 8.0.0
+       */
+      ssh_version_threshold?: string;
+      /**
+       * @description A cipher is weak.
+       * @default false
+       */
+      ssh_weak_cipher?: boolean;
+      /**
+       * @description A key exchange is weak.
+       * @default false
+       */
+      ssh_weak_kex?: boolean;
+    };
     SSHAlertDefaults: {
       /** @default true */
       ssh_config_regression?: boolean;
@@ -5507,6 +5486,39 @@ export interface components {
       ssh_weak_cipher?: boolean;
       /** @default false */
       ssh_weak_kex?: boolean;
+    };
+    /** @description What to change. What is left out or `null` stays as it is. */
+    SshAlertDefaultsUpdate: {
+      /**
+       * @description The settings became weaker than before.
+       * @default null
+       */
+      ssh_config_regression?: boolean | null;
+      /**
+       * @description Passwords or keyboard-interactive log-ins are taken.
+       * @default null
+       */
+      ssh_insecure_auth?: boolean | null;
+      /**
+       * @description The software is older than the threshold.
+       * @default null
+       */
+      ssh_outdated_version?: boolean | null;
+      /**
+       * @description A version as `8.0.0`.
+       * @default null
+       */
+      ssh_version_threshold?: string | null;
+      /**
+       * @description A cipher is weak.
+       * @default null
+       */
+      ssh_weak_cipher?: boolean | null;
+      /**
+       * @description A key exchange is weak.
+       * @default null
+       */
+      ssh_weak_kex?: boolean | null;
     };
     /** @description One algorithm that an SSH server offers. */
     SshAlgorithm: {
@@ -5586,10 +5598,57 @@ export interface components {
        */
       timestamp: string;
     };
+    /**
+     * @description How an audit compares with the one before.
+     * @enum {string}
+     */
+    SshChangeStatus: "degraded" | "improved" | "unchanged";
+    /** @description One difference between an audit and the one before. */
+    SshConfigChange: {
+      /** @description The change in words. */
+      description: string;
+      /** @description The field that changed, as `password_enabled`. */
+      field: string;
+      /** @description The server is less safe than before. */
+      is_regression: boolean;
+    };
     SSHConfigChange: {
       description: string;
       field: string;
       is_regression: boolean;
+    };
+    /** @description The audits of one server. */
+    SshHistory: {
+      /** @description Newest first. */
+      history: components["schemas"]["SshAudit"][];
+      /** @description Its address. */
+      host_ip: string;
+      /**
+       * Format: int32
+       * @description Its port.
+       */
+      port: number;
+      /**
+       * Format: int64
+       * @description How many there are.
+       */
+      total: number;
+    };
+    /** @description An SSH server. */
+    SshHost: components["schemas"]["SshAudit"] & {
+      change_status?: components["schemas"]["SshChangeStatus"] | null;
+      /** @description What changed since the audit before. */
+      changes: components["schemas"]["SshConfigChange"][];
+      /**
+       * Format: int64
+       * @description The scan that audited it last.
+       */
+      last_scan_id: number;
+      /**
+       * Format: date-time
+       * @description When that was.
+       */
+      last_scanned: string;
     };
     SSHHostHistoryEntry: {
       host_key_types?: string[] | null;
@@ -5622,6 +5681,16 @@ export interface components {
       history: components["schemas"]["SSHHostHistoryEntry"][];
       host_ip: string;
       port: number;
+      total: number;
+    };
+    /** @description SSH servers. */
+    SshHostList: {
+      /** @description By address and port. */
+      hosts: components["schemas"]["SshHost"][];
+      /**
+       * Format: int64
+       * @description How many the filter finds.
+       */
       total: number;
     };
     SSHHostListResponse: {
@@ -5685,6 +5754,30 @@ export interface components {
       server_banner?: string | null;
       ssh_version?: string | null;
       success: boolean;
+    };
+    /** @description A scan that was asked for. */
+    SshRecheck: {
+      /** @description The server's address. */
+      host_ip: string;
+      /** @description In words. */
+      message: string;
+      /**
+       * Format: int64
+       * @description The network scanned.
+       */
+      network_id: number;
+      /**
+       * Format: int32
+       * @description Its port.
+       */
+      port: number;
+      /**
+       * Format: int64
+       * @description Number of the scan.
+       */
+      scan_id: number;
+      /** @description `planned`. */
+      status: string;
     };
     SSHScanResultListResponse: {
       ssh_results: components["schemas"]["SSHScanResultResponse"][];
@@ -5765,11 +5858,39 @@ export interface components {
       /** @description Always `bearer`. */
       token_type: string;
     };
+    /** @description How much there is. */
+    Totals: {
+      /**
+       * Format: int64
+       * @description Hosts.
+       */
+      hosts: number;
+      /**
+       * Format: int64
+       * @description Hosts that answered the last run that looked for them.
+       */
+      hosts_up: number;
+      /**
+       * Format: int64
+       * @description Networks.
+       */
+      networks: number;
+      /**
+       * Format: int64
+       * @description Ports open now.
+       */
+      open_ports: number;
+    };
     /**
      * @description The transport protocol a port belongs to.
      * @enum {string}
      */
     Transport: "sctp" | "tcp" | "udp";
+    /** @description Figures. */
+    Trend: {
+      /** @description In order; stretches without any are left out. */
+      data: components["schemas"]["TrendPoint"][];
+    };
     TrendDataPoint: {
       count: number;
       /** Format: date */
@@ -5778,9 +5899,40 @@ export interface components {
     TrendDataResponse: {
       data: components["schemas"]["TrendDataPoint"][];
     };
+    /** @description A figure of one period. */
+    TrendPoint: {
+      /**
+       * Format: int64
+       * @description How many.
+       */
+      count: number;
+      /**
+       * Format: date
+       * @description First day of the period.
+       */
+      date: string;
+    };
     TriggerHostDiscoveryResponse: {
       message: string;
       scan_id: number;
+    };
+    /** @description Whether what is shown can be trusted. */
+    Trust: {
+      /** @description Scans that run or wait, those that run first, at most 100. */
+      active_scans: components["schemas"]["Scan"][];
+      /** @description Agents, those offline first. */
+      agents: components["schemas"]["AgentState"][];
+      /** @description How many are offline. */
+      agents_offline: number;
+      /** @description How many are online. */
+      agents_online: number;
+      /** @description Networks with a reason for doubt. */
+      doubtful_networks: components["schemas"]["NetworkState"][];
+      /**
+       * Format: float
+       * @description The largest share of open ports that a network's last scan probably missed, 0-1.
+       */
+      worst_miss_estimate?: number | null;
     };
     UpdateSSHAlertDefaultsRequest: {
       ssh_config_regression?: boolean | null;
@@ -7693,6 +7845,115 @@ export interface operations {
       };
     };
   };
+  list_changes: {
+    parameters: {
+      query?: {
+        /** @description `next_cursor` of the page before. */
+        cursor?: string;
+        /** @description Found up to here. */
+        end_date?: string;
+        /** @description Of one host. */
+        host_id?: number;
+        /** @description About an address, a block or a range. */
+        ip?: string;
+        /** @description Of these kinds, with commas between them: `port_opened,port_closed`. */
+        kind?: string;
+        /** @description Changes at most, 1-500; left out, 50. */
+        limit?: number;
+        /** @description In one network. */
+        network_id?: number;
+        /** @description About this port. */
+        port?: number;
+        /** @description Found by one scan. */
+        scan_id?: number;
+        /** @description Found from here on. */
+        start_date?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ChangeList"];
+        };
+      };
+      /** @description Wrong range or cursor */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Wrong filter */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  show_dashboard: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Dashboard"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
   docs: {
     parameters: {
       query?: never;
@@ -7900,6 +8161,460 @@ export interface operations {
           [name: string]: unknown;
         };
         content?: never;
+      };
+    };
+  };
+  list_hosts: {
+    parameters: {
+      query?: {
+        /** @description A block (`192.0.2.0/24`) or a range (`192.0.2.10-192.0.2.50`). */
+        ip_range?: string;
+        /** @description Part of the address. */
+        ip_search?: string;
+        /** @description Answers a ping. */
+        is_pingable?: boolean;
+        /** @description Answered the last run that looked for it. */
+        is_up?: boolean;
+        /** @description Hosts at most, 1-10000; left out, 50. */
+        limit?: number;
+        /** @description Seen in one network. */
+        network_id?: number;
+        /** @description Hosts to skip. */
+        offset?: number;
+        /** @description Part of address, names, hardware address, maker, comment or owner. */
+        search?: string;
+        /** @description `ip`, `hostname`, `first_seen_at`, `last_seen_at` (default) or `open_port_count`. */
+        sort_by?: string;
+        /** @description `asc` or `desc`. */
+        sort_dir?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostList"];
+        };
+      };
+      /** @description Wrong range or order */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_host: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the host */
+        host_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Host"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_host: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the host */
+        host_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Forgotten */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  update_host: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the host */
+        host_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["HostUpdate"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Host"];
+        };
+      };
+      /** @description Nothing to change */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  show_host_overview: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the host */
+        host_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostOverview"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  list_host_ports: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the host */
+        host_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostPortList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  rescan_host: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Address of the host */
+        host_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScanTriggered"];
+        };
+      };
+      /** @description No address */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host, or no network holds it */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_hosts: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["HostsDelete"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["HostsDeleted"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  export_hosts_csv: {
+    parameters: {
+      query?: {
+        /** @description Seen in one network. */
+        network_id?: number;
+        /** @description Answers a ping. */
+        status?: boolean;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
       };
     };
   };
@@ -8591,6 +9306,223 @@ export interface operations {
         content: {
           "application/json": unknown;
         };
+      };
+    };
+  };
+  list_policy: {
+    parameters: {
+      query?: {
+        /** @description The rules that count in one network: its own and the global ones. */
+        network_id?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Policy"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  create_rule: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["RuleCreate"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PolicyRule"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such network */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  delete_rule: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the rule */
+        rule_id: number;
+        /** @description `global` or `network` */
+        scope: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Removed */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description No such scope */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such rule */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  update_rule: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        /** @description Number of the rule */
+        rule_id: number;
+        /** @description `global` or `network` */
+        scope: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["RuleUpdate"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["PolicyRule"];
+        };
+      };
+      /** @description No such scope */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such rule */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Wrong input */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
       };
     };
   };
@@ -9799,6 +10731,91 @@ export interface operations {
       };
     };
   };
+  show_ssh_alert_defaults: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SshAlertDefaults"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  update_ssh_alert_defaults: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["SshAlertDefaultsUpdate"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SshAlertDefaults"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Not a version */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
   setup_state: {
     parameters: {
       query?: never;
@@ -9853,6 +10870,355 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  export_ssh_csv: {
+    parameters: {
+      query?: {
+        /** @description Audited in one network. */
+        network_id?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/csv": string;
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  list_ssh_hosts: {
+    parameters: {
+      query?: {
+        /** @description Takes keyboard-interactive log-ins. */
+        keyboard_interactive_enabled?: boolean;
+        /** @description Servers at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Audited in one network. */
+        network_id?: number;
+        /** @description Servers to skip. */
+        offset?: number;
+        /** @description Takes passwords. */
+        password_enabled?: boolean;
+        /** @description Part of the version. */
+        ssh_version?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SshHostList"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_ssh_history: {
+    parameters: {
+      query?: {
+        /** @description Audits at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Audits to skip. */
+        offset?: number;
+        /** @description The port; left out, 22. */
+        port?: number;
+      };
+      header?: never;
+      path: {
+        /** @description Address of the server */
+        host_ip: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SshHistory"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Never audited */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  recheck_ssh_host: {
+    parameters: {
+      query?: {
+        /** @description Audits at most, 1-200; left out, 50. */
+        limit?: number;
+        /** @description Audits to skip. */
+        offset?: number;
+        /** @description The port; left out, 22. */
+        port?: number;
+      };
+      header?: never;
+      path: {
+        /** @description Address of the server */
+        host_ip: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SshRecheck"];
+        };
+      };
+      /** @description No address */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description No such host, or no network holds it */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  trend_of_alerts: {
+    parameters: {
+      query: {
+        /** @description Of one type; for alerts only. */
+        alert_type?: string;
+        /** @description Last day. */
+        end_date: string;
+        /** @description Of one network. */
+        network_id?: number;
+        /** @description `day` (default), `week` or `month`. */
+        period?: "day" | "week" | "month";
+        /** @description First day, as 2026-01-31. */
+        start_date: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["AlertTrend"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  trend_of_hosts: {
+    parameters: {
+      query: {
+        /** @description Of one type; for alerts only. */
+        alert_type?: string;
+        /** @description Last day. */
+        end_date: string;
+        /** @description Of one network. */
+        network_id?: number;
+        /** @description `day` (default), `week` or `month`. */
+        period?: "day" | "week" | "month";
+        /** @description First day, as 2026-01-31. */
+        start_date: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Trend"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  trend_of_ports: {
+    parameters: {
+      query: {
+        /** @description Of one type; for alerts only. */
+        alert_type?: string;
+        /** @description Last day. */
+        end_date: string;
+        /** @description Of one network. */
+        network_id?: number;
+        /** @description `day` (default), `week` or `month`. */
+        period?: "day" | "week" | "month";
+        /** @description First day, as 2026-01-31. */
+        start_date: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Trend"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
         };
       };
     };

@@ -1,7 +1,6 @@
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { useState } from "react";
-import { changesQuery, networksQuery } from "@/api/queries";
+import { changeFeedQuery, networksQuery } from "@/api/queries";
 import type { Change } from "@/api/types";
 import { calendarDate, count, parseTime } from "@/lib/format";
 import { changeKindOptions } from "@/lib/words";
@@ -19,17 +18,17 @@ export function ChangesPage() {
   const filter = route.useSearch();
   const navigate = route.useNavigate();
   const { data: networks } = useQuery(networksQuery);
-  const [limit, setLimit] = useState(STEP);
-  const changes = useQuery(
-    changesQuery({
+  const feed = useInfiniteQuery(
+    changeFeedQuery({
       ...(filter.network && { network_id: filter.network }),
       ...(filter.kind && { kind: filter.kind }),
       ...(filter.ip && { ip: filter.ip }),
-      limit,
+      limit: STEP,
     }),
   );
   const set = (change: Partial<typeof filter>) =>
     navigate({ search: (old) => ({ ...old, ...change }), replace: true });
+  const rows = feed.data?.pages.flatMap((page) => page.changes);
   const filtered = filter.network || filter.kind || filter.ip;
 
   return (
@@ -63,9 +62,9 @@ export function ChangesPage() {
           />
         </Field>
       </FilterBar>
-      <Loaded query={changes} what="The changes" rows={10}>
-        {({ changes: rows, total }) =>
-          rows.length === 0 ? (
+      <Loaded query={{ ...feed, data: rows }} what="The changes" rows={10}>
+        {(entries) =>
+          entries.length === 0 ? (
             <section className="sheet">
               {filtered ? (
                 <Empty
@@ -84,27 +83,24 @@ export function ChangesPage() {
             </section>
           ) : (
             <>
-              {byDay(rows).map(([day, entries]) => (
+              {byDay(entries).map(([day, ofDay]) => (
                 <Section
                   key={day}
                   title={<span className="figures">{day}</span>}
-                  note={`${count(entries.length)} shown`}
+                  note={`${count(ofDay.length)} shown`}
                   bare
                 >
                   <ul>
-                    {entries.map((change) => (
+                    {ofDay.map((change) => (
                       <ChangeLine key={change.id} change={change} withNetwork={!filter.network} />
                     ))}
                   </ul>
                 </Section>
               ))}
-              {rows.length < total && (
+              {feed.hasNextPage && (
                 <div>
-                  <Button
-                    busy={changes.isFetching}
-                    onClick={() => setLimit((old) => Math.min(old + STEP, 1000))}
-                  >
-                    Show more of {count(total)}
+                  <Button busy={feed.isFetchingNextPage} onClick={() => void feed.fetchNextPage()}>
+                    Show earlier ones
                   </Button>
                 </div>
               )}

@@ -177,7 +177,7 @@ function Changed() {
       }
     >
       <Loaded query={changes} what="The changes" rows={6}>
-        {({ changes: rows, total }) => {
+        {({ changes: rows, next_cursor }) => {
           if (rows.length === 0) {
             return (
               <Empty title="Nothing has changed yet">
@@ -199,10 +199,8 @@ function Changed() {
                     </span>
                   </span>
                 ))}
-                {total > rows.length && (
-                  <span className="self-center text-sm text-ink-3">
-                    in the last {rows.length} of {count(total)}
-                  </span>
+                {next_cursor && (
+                  <span className="self-center text-sm text-ink-3">in the last {rows.length}</span>
                 )}
               </div>
               <ul>

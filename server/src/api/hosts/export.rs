@@ -36,6 +36,7 @@ struct ExportQuery {
 
 /// Downloads hosts as CSV, in order of address; at most 100000.
 #[utoipa::path(get, path = "/api/hosts/export/csv", tag = "exports",
+    params(ExportQuery),
     responses((status = 200, content_type = "text/csv", body = String)))]
 async fn export_hosts_csv(
     State(state): State<AppState>,

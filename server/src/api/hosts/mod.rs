@@ -177,6 +177,7 @@ impl HostUpdate {
 
 /// Lists hosts.
 #[utoipa::path(get, path = "/api/hosts", tag = "hosts",
+    params(HostsQuery),
     responses((status = 200, body = HostList), (status = 400, description = "Wrong range or order")))]
 async fn list_hosts(
     State(state): State<AppState>,

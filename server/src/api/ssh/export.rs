@@ -50,6 +50,7 @@ struct ExportQuery {
 
 /// Downloads SSH servers with their newest audit as CSV, in order of address; at most 100000.
 #[utoipa::path(get, path = "/api/ssh/export/csv", tag = "exports",
+    params(ExportQuery),
     responses((status = 200, content_type = "text/csv", body = String)))]
 async fn export_ssh_csv(
     State(state): State<AppState>,

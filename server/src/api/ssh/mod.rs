@@ -166,6 +166,7 @@ fn weak_names(algorithms: Option<&Value>) -> impl Iterator<Item = &str> {
 
 /// Lists SSH servers with their newest audit and what changed since the one before.
 #[utoipa::path(get, path = "/api/ssh/hosts", tag = "ssh",
+    params(SshQuery),
     responses((status = 200, body = SshHostList)))]
 async fn list_ssh_hosts(
     State(state): State<AppState>,
@@ -188,7 +189,7 @@ async fn list_ssh_hosts(
 
 /// Lists the audits of one SSH server, newest first.
 #[utoipa::path(get, path = "/api/ssh/hosts/{host_ip}", tag = "ssh",
-    params(("host_ip" = String, Path, description = "Address of the server")),
+    params(("host_ip" = String, Path, description = "Address of the server"), HistoryQuery),
     responses((status = 200, body = SshHistory), (status = 404, description = "Never audited")))]
 async fn show_ssh_history(
     State(state): State<AppState>,
@@ -210,7 +211,7 @@ async fn show_ssh_history(
 
 /// Scans the host of an SSH server again.
 #[utoipa::path(post, path = "/api/ssh/hosts/{host_ip}/recheck", tag = "ssh",
-    params(("host_ip" = String, Path, description = "Address of the server")),
+    params(("host_ip" = String, Path, description = "Address of the server"), HistoryQuery),
     responses((status = 200, body = SshRecheck), (status = 400, description = "No address"),
               (status = 404, description = "No such host, or no network holds it")))]
 async fn recheck_ssh_host(
