@@ -68,11 +68,6 @@ export const agentsQuery = queryOptions({
   queryFn: async () => (await call(client.GET("/api/scanners"))).scanners,
 });
 
-export const enrollmentTokensQuery = queryOptions({
-  queryKey: ["agents", "tokens"],
-  queryFn: async () => (await call(client.GET("/api/scanners/enrollment-tokens"))).tokens,
-});
-
 export const scansQuery = (query: Query<"/api/scans">) =>
   queryOptions({
     queryKey: ["scans", query],
@@ -201,7 +196,7 @@ export const schedulePreviewQuery = (schedule: string, timeZone: string) =>
     queryFn: () =>
       call(
         client.GET("/api/schedule/preview", {
-          params: { query: { schedule, time_zone: timeZone, count: 4 } },
+          params: { query: { expression: schedule, time_zone: timeZone, count: 4 } },
         }),
       ),
     enabled: schedule.trim() !== "",

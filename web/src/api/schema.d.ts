@@ -261,31 +261,7 @@ export interface paths {
     delete?: never;
     options?: never;
     head?: never;
-    patch: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          alert_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["SnoozeRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["AlertResponse"];
-          };
-        };
-      };
-    };
+    patch?: never;
     trace?: never;
   };
   "/api/alerts/{alert_id}/status": {
@@ -382,51 +358,6 @@ export interface paths {
     };
     /** Downloads alerts as CSV, with the filters of the list; the newest 100000. */
     get: operations["export_alerts_csv"];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  "/api/alerts/export/pdf": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get: {
-      parameters: {
-        query?: {
-          acknowledged?: boolean | null;
-          type?: components["schemas"]["AlertType"] | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
     put?: never;
     post?: never;
     delete?: never;
@@ -586,40 +517,6 @@ export interface paths {
     post?: never;
     /** End all of one's sessions but this one. */
     delete: operations["end_other_sessions"];
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  "/api/auth/sessions/{id}": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get?: never;
-    put?: never;
-    post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-      };
-    };
     options?: never;
     head?: never;
     patch?: never;
@@ -869,50 +766,6 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
-  "/api/hosts/{host_ip}/rescan": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get?: never;
-    put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          host_ip: string;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScanTriggerResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
   "/api/hosts/bulk-delete": {
     parameters: {
       query?: never;
@@ -939,51 +792,6 @@ export interface paths {
     };
     /** Downloads hosts as CSV, in order of address; at most 100000. */
     get: operations["export_hosts_csv"];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  "/api/hosts/export/pdf": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get: {
-      parameters: {
-        query?: {
-          network_id?: number | null;
-          status?: boolean | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
     put?: never;
     post?: never;
     delete?: never;
@@ -1414,57 +1222,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerListResponse"];
-          };
-        };
-      };
-    };
+    /** List all agents, newest first. */
+    get: operations["list_scanners"];
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["ScannerCreateRequest"];
-        };
-      };
-      responses: {
-        201: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerCreateResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Make an agent known, with a key that is shown once. */
+    post: operations["create_scanner"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1478,96 +1240,13 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scanner_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
-    put: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scanner_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["ScannerUpdateRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Show an agent. */
+    get: operations["show_scanner"];
+    /** Rename or describe an agent. */
+    put: operations["update_scanner"];
     post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scanner_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Remove an agent. Its networks stay and wait for another; what it found stays, too. */
+    delete: operations["delete_scanner"];
     options?: never;
     head?: never;
     patch?: never;
@@ -1582,35 +1261,8 @@ export interface paths {
     };
     get?: never;
     put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scanner_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["ScannerRegenerateKeyResponse"];
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
+    /** Give an agent a new key; the old one and its access tokens end now. */
+    post: operations["regenerate_scanner_key"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1624,84 +1276,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["EnrollmentTokenList"];
-          };
-        };
-      };
-    };
-    put?: never;
-    post: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody: {
-        content: {
-          "application/json": components["schemas"]["EnrollmentTokenRequest"];
-        };
-      };
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["EnrollmentToken"];
-          };
-        };
-      };
-    };
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  "/api/scanners/enrollment-tokens/{id}": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
     get?: never;
     put?: never;
-    post?: never;
-    delete: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        204: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content?: never;
-        };
-      };
-    };
+    /** Make a token that enrols one agent: `portreeve agent enroll`. */
+    post: operations["create_enrollment_token"];
+    delete?: never;
     options?: never;
     head?: never;
     patch?: never;
@@ -1788,50 +1367,6 @@ export interface paths {
     };
     /** Downloads a scan's open ports as CSV. */
     get: operations["export_scan_csv"];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  "/api/scans/{scan_id}/export/pdf": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get: {
-      parameters: {
-        query?: never;
-        header?: never;
-        path: {
-          scan_id: number;
-        };
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
     put?: never;
     post?: never;
     delete?: never;
@@ -1932,29 +1467,13 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get: {
-      parameters: {
-        query?: {
-          count?: number;
-          schedule?: string;
-          time_zone?: string;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["SchedulePreview"];
-          };
-        };
-      };
-    };
+    /**
+     * Show when a schedule would run next.
+     * @description Five fields (minute hour day-of-month month day-of-week) or six with the second in front; names, lists, ranges, steps and
+     *     `@daily` and its like. 0 and 7 are Sunday. A time skipped by the clocks going forward runs right after, one that
+     *     comes twice runs once.
+     */
+    get: operations["preview_schedule"];
     put?: never;
     post?: never;
     delete?: never;
@@ -2008,50 +1527,6 @@ export interface paths {
     };
     /** Downloads SSH servers with their newest audit as CSV, in order of address; at most 100000. */
     get: operations["export_ssh_csv"];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  "/api/ssh/export/pdf": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get: {
-      parameters: {
-        query?: {
-          network_id?: number | null;
-        };
-        header?: never;
-        path?: never;
-        cookie?: never;
-      };
-      requestBody?: never;
-      responses: {
-        200: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": unknown;
-          };
-        };
-        422: {
-          headers: {
-            [name: string]: unknown;
-          };
-          content: {
-            "application/json": components["schemas"]["HTTPValidationError"];
-          };
-        };
-      };
-    };
     put?: never;
     post?: never;
     delete?: never;
@@ -2306,6 +1781,11 @@ export interface components {
       /** @description Attached networks, as `192.0.2.7/24`. */
       networks: components["schemas"]["SafeText"][];
     };
+    /**
+     * @description Which protocol an agent speaks.
+     * @enum {string}
+     */
+    AgentKind: "opm" | "portreeve";
     /** @description Whether an agent is there. */
     AgentState: {
       /**
@@ -2443,24 +1923,6 @@ export interface components {
        */
       user_id?: number | null;
     };
-    AlertAssignRequest: {
-      user_id?: number | null;
-    };
-    AlertBulkAcknowledgeResponse: {
-      acknowledged_ids: number[];
-      missing_ids: number[];
-    };
-    AlertBulkWhitelistRequest: {
-      alert_ids: number[];
-      reason: string;
-    };
-    AlertBulkWhitelistResponse: {
-      acknowledged_ids: number[];
-      /** @default [] */
-      errors?: string[];
-      missing_ids: number[];
-      whitelisted_count: number;
-    };
     /** @description A comment on an alert. */
     AlertComment: {
       /**
@@ -2493,9 +1955,6 @@ export interface components {
        */
       user_id?: number | null;
     };
-    AlertCommentCreate: {
-      comment: string;
-    };
     /** @description Comments on an alert. */
     AlertCommentList: {
       /** @description Oldest first. */
@@ -2503,26 +1962,9 @@ export interface components {
       /** @description How many there are. */
       total: number;
     };
-    AlertCommentListResponse: {
-      comments: components["schemas"]["AlertCommentResponse"][];
-    };
-    AlertCommentResponse: {
-      alert_id: number;
-      comment: string;
-      /** Format: date-time */
-      created_at: string;
-      id: number;
-      /** Format: date-time */
-      updated_at: string;
-      user_email: string;
-      user_id: number;
-    };
     /** @description Words on an alert. */
     AlertCommentText: {
       /** @description 1-10000 characters. */
-      comment: string;
-    };
-    AlertCommentUpdate: {
       comment: string;
     };
     /** @description An alert with what happened to it. */
@@ -2611,34 +2053,6 @@ export interface components {
        */
       total: number;
     };
-    AlertListResponse: {
-      alerts: components["schemas"]["AlertResponse"][];
-      total: number;
-    };
-    AlertResponse: {
-      acknowledged: boolean;
-      assigned_to_email?: string | null;
-      assigned_to_user_id?: number | null;
-      /** Format: date-time */
-      created_at: string;
-      global_open_port_id?: number | null;
-      host_id?: number | null;
-      hostname?: string | null;
-      id: number;
-      ip: string;
-      message: string;
-      network_id: number | null;
-      network_name: string | null;
-      port: number;
-      protocol: string | null;
-      /** @default open */
-      resolution_status?: components["schemas"]["ResolutionStatus"];
-      /** @default medium */
-      severity?: components["schemas"]["Severity"];
-      snoozed_until: string | null;
-      type: components["schemas"]["AlertType"];
-      user_comment?: string | null;
-    };
     /** @description What became of several alerts. */
     AlertsAcknowledged: {
       /** @description Acknowledged now or before. */
@@ -2677,22 +2091,10 @@ export interface components {
       /** @description `open`, `in_progress` or `resolved`. */
       resolution_status: components["schemas"]["ResolutionStatus"];
     };
-    AlertStatusRequest: {
-      resolution_status: components["schemas"]["ResolutionStatus"];
-    };
     /** @description Figures of alerts. */
     AlertTrend: {
       /** @description In order; stretches without any are left out. */
       data: components["schemas"]["AlertTrendPoint"][];
-    };
-    AlertTrendDataPoint: {
-      acknowledged_count: number;
-      count: number;
-      /** Format: date */
-      date: string;
-    };
-    AlertTrendDataResponse: {
-      data: components["schemas"]["AlertTrendDataPoint"][];
     };
     /** @description Alerts of one period. */
     AlertTrendPoint: {
@@ -2711,20 +2113,6 @@ export interface components {
        * @description First day of the period.
        */
       date: string;
-    };
-    /** @enum {string} */
-    AlertType:
-      | "new_port"
-      | "not_allowed"
-      | "blocked"
-      | "ssh_insecure_auth"
-      | "ssh_weak_cipher"
-      | "ssh_weak_kex"
-      | "ssh_outdated_version"
-      | "ssh_config_regression";
-    AllScansListResponse: {
-      scans: components["schemas"]["ScanWithNamesResponse"][];
-      total: number;
     };
     /** @description A new key. */
     ApiKeyCreated: components["schemas"]["ApiKeyResponse"] & {
@@ -2794,16 +2182,6 @@ export interface components {
        * @description The owner.
        */
       user_id: number;
-    };
-    app__schemas__user__UserResponse: {
-      /** Format: date-time */
-      created_at: string;
-      email: string;
-      id: number;
-      role: components["schemas"]["UserRole"];
-      theme_preference: components["schemas"]["ThemePreference"];
-      /** Format: date-time */
-      updated_at: string;
     };
     /** @description What needs somebody. */
     Attention: {
@@ -2880,13 +2258,6 @@ export interface components {
        * @description Records stored; 0 for a repeat.
        */
       stored: number;
-    };
-    BulkDeleteHostsRequest: {
-      host_ids: number[];
-    };
-    BulkDeleteHostsResponse: {
-      deleted_count: number;
-      deleted_ids: number[];
     };
     /** @description Something that is different from before. */
     Change: {
@@ -3029,20 +2400,32 @@ export interface components {
        */
       count: number;
     };
-    EnrollmentToken: {
-      created_at: string;
-      description: string | null;
+    /** @description A one-time token to be made. */
+    EnrollmentTokenCreateRequest: {
+      /** @description What it is for. */
+      description?: string | null;
+      /**
+       * Format: int64
+       * @description How long it can be used, 1-720 hours; default 24.
+       */
+      expires_in_hours?: number | null;
+      /** @description The agent is on the server's own machine: enrolling makes the network "This machine" if there is no network yet. */
+      local?: boolean;
+    };
+    /** @description A one-time token. */
+    EnrollmentTokenResponse: {
+      /**
+       * Format: date-time
+       * @description Until when it can be used.
+       */
       expires_at: string;
+      /**
+       * Format: int64
+       * @description Number.
+       */
       id: number;
-      prefix: string;
-      token: string | null;
-      used_at: string | null;
-    };
-    EnrollmentTokenList: {
-      tokens: components["schemas"]["EnrollmentToken"][];
-    };
-    EnrollmentTokenRequest: {
-      description: string | null;
+      /** @description The token; shown this once. */
+      token: string;
     };
     /** @description Asks for a credential of one's own, with a token that an operator made. */
     EnrollRequest: {
@@ -3124,25 +2507,6 @@ export interface components {
       /** @description What it amounts to. */
       summary: components["schemas"]["JobSummary"];
     };
-    GlobalOpenPortListResponse: {
-      ports: components["schemas"]["GlobalOpenPortResponse"][];
-      total: number;
-    };
-    GlobalOpenPortResponse: {
-      banner: string | null;
-      /** Format: date-time */
-      first_seen_at: string;
-      id: number;
-      ip: string;
-      /** Format: date-time */
-      last_seen_at: string;
-      mac_address: string | null;
-      mac_vendor: string | null;
-      port: number;
-      protocol: string;
-      seen_by_networks: number[];
-      service_guess: string | null;
-    };
     /** @description An endpoint under its one number. */
     GlobalPort: {
       /** @description First words of the service. */
@@ -3205,8 +2569,6 @@ export interface components {
        */
       total: number;
     };
-    /** @enum {string} */
-    GlobalRuleType: "allow" | "block";
     /** @description The server works. */
     HealthResponse: {
       /** @description Always `ok`. */
@@ -3320,17 +2682,6 @@ export interface components {
        */
       until?: string | null;
     };
-    HostAlertSummary: {
-      acknowledged: boolean;
-      /** Format: date-time */
-      created_at: string;
-      id: number;
-      message: string;
-      port: number;
-      resolution_status: string;
-      severity: string;
-      type: string;
-    };
     /** @description A claimed discovery, with what is known already. */
     HostDiscoveryJobClaimResponse: {
       cidr: string;
@@ -3358,14 +2709,6 @@ export interface components {
       /** Format: int64 */
       scan_id: number;
     };
-    HostDiscoveryResultData: {
-      hostname?: string | null;
-      ip: string;
-      /** @default true */
-      is_pingable?: boolean;
-      mac_address?: string | null;
-      mac_vendor?: string | null;
-    };
     /** @description What a discovery found. */
     HostDiscoveryResultRequest: {
       error_message?: string | null;
@@ -3383,20 +2726,6 @@ export interface components {
       scan_id: number;
       /** @description `success` or `failed`. */
       status: string;
-    };
-    HostDiscoveryScanListResponse: {
-      scans: components["schemas"]["HostDiscoveryScanResponse"][];
-    };
-    HostDiscoveryScanResponse: {
-      completed_at: string | null;
-      error_message: string | null;
-      hosts_discovered: number;
-      id: number;
-      network_id: number;
-      scanner_id: number;
-      started_at: string | null;
-      status: string;
-      trigger_type: string;
     };
     /** @description Evidence of who a host is. */
     HostIdentifier: {
@@ -3435,33 +2764,6 @@ export interface components {
        */
       total_count: number;
     };
-    HostListResponse: {
-      hosts: components["schemas"]["HostResponse"][];
-      pingable_count: number;
-      total_count: number;
-    };
-    HostNetworkInfo: {
-      cidr: string;
-      id: number;
-      name: string;
-    };
-    HostOpenPortListResponse: {
-      ports: components["schemas"]["HostOpenPortResponse"][];
-    };
-    HostOpenPortResponse: {
-      banner: string | null;
-      /** Format: date-time */
-      first_seen_at: string;
-      id: number;
-      ip: string;
-      /** Format: date-time */
-      last_seen_at: string;
-      port: number;
-      product: string | null;
-      protocol: string;
-      service_guess: string | null;
-      version: string | null;
-    };
     /** @description Everything about one host. */
     HostOverview: {
       /**
@@ -3493,46 +2795,12 @@ export interface components {
       /** @description What changed, newest first, at most 100; more through `/api/changes?host_id=`. */
       timeline: components["schemas"]["Change"][];
     };
-    HostOverviewResponse: {
-      acknowledged_alert_count: number;
-      alerts: components["schemas"]["HostAlertSummary"][];
-      host: components["schemas"]["HostResponse"];
-      networks: components["schemas"]["HostNetworkInfo"][];
-      ports: components["schemas"]["HostOpenPortResponse"][];
-      recent_scans: components["schemas"]["HostScanEntry"][];
-      ssh: components["schemas"]["HostSSHSummary"] | null;
-    };
     /** @description Ports of a host. */
     HostPortList: {
       /** @description Open now, by port number. */
       ports: components["schemas"]["Port"][];
       /** @description How many there are. */
       total: number;
-    };
-    HostResponse: {
-      /** Format: date-time */
-      first_seen_at: string;
-      hostname: string | null;
-      id: number;
-      ip: string;
-      is_pingable: boolean | null;
-      /** Format: date-time */
-      last_seen_at: string;
-      mac_address: string | null;
-      mac_vendor: string | null;
-      open_port_count?: number | null;
-      seen_by_networks: number[];
-      user_comment: string | null;
-    };
-    HostScanEntry: {
-      completed_at: string | null;
-      id: number;
-      network_id: number;
-      network_name: string | null;
-      port_count: number;
-      started_at: string | null;
-      status: string;
-      trigger_type: string;
     };
     /** @description Hosts to be forgotten. */
     HostsDelete: {
@@ -3571,17 +2839,6 @@ export interface components {
       /** @description Software version. */
       ssh_version?: string | null;
     };
-    HostSSHSummary: {
-      has_weak_ciphers: boolean;
-      has_weak_kex: boolean;
-      keyboard_interactive_enabled: boolean;
-      /** Format: date-time */
-      last_scanned: string;
-      password_enabled: boolean;
-      port: number;
-      publickey_enabled: boolean;
-      ssh_version: string | null;
-    };
     /** @description What people say of a host. A field left out stays; `null` empties it. */
     HostUpdate: {
       /**
@@ -3619,13 +2876,6 @@ export interface components {
        * @default null
        */
       zone?: string | null;
-    };
-    HostUpdateRequest: {
-      hostname?: string | null;
-      user_comment?: string | null;
-    };
-    HTTPValidationError: {
-      detail?: components["schemas"]["ValidationError"][];
     };
     /** @description Work for an agent. */
     Job: {
@@ -3785,17 +3035,10 @@ export interface components {
       network_id: number;
       scan?: components["schemas"]["Scan"] | null;
     };
-    LatestScanByNetwork: {
-      network_id: number;
-      scan: components["schemas"]["ScanSummaryResponse"] | null;
-    };
     /** @description The last completed scan of each network. */
     LatestScanList: {
       /** @description Newest network first. */
       latest_scans: components["schemas"]["LatestScan"][];
-    };
-    LatestScansByNetworkResponse: {
-      latest_scans: components["schemas"]["LatestScanByNetwork"][];
     };
     /** @description A job and the right to work on it. */
     LeasedJob: {
@@ -4020,28 +3263,6 @@ export interface components {
       /** @description Zone of trust, as `dmz`. */
       zone?: string | null;
     };
-    NetworkCreateRequest: {
-      alert_config?: {
-        [key: string]: unknown;
-      } | null;
-      cidr: string;
-      /** @default true */
-      host_discovery_enabled?: boolean;
-      name: string;
-      port_spec: string;
-      /** @default 1500 */
-      port_timeout?: number | null;
-      /** @default tcp */
-      scan_protocol?: string;
-      scan_rate?: number | null;
-      scan_schedule?: string | null;
-      /** @default 3600 */
-      scan_timeout?: number | null;
-      scanner_id: number;
-      /** @default masscan */
-      scanner_type?: string;
-      time_zone?: string | null;
-    };
     /** @description A network in short. */
     NetworkInfo: {
       /** @description Block or address, as typed. */
@@ -4063,9 +3284,6 @@ export interface components {
        * @description How many there are.
        */
       total: number;
-    };
-    NetworkListResponse: {
-      networks: components["schemas"]["NetworkResponse"][];
     };
     /** @description A network. */
     NetworkResponse: components["schemas"]["Network"] & {
@@ -4223,23 +3441,6 @@ export interface components {
        */
       zone?: string | null;
     };
-    NetworkUpdateRequest: {
-      alert_config?: {
-        [key: string]: unknown;
-      } | null;
-      cidr?: string | null;
-      host_discovery_enabled?: boolean | null;
-      name?: string | null;
-      port_spec?: string | null;
-      port_timeout?: number | null;
-      scan_protocol?: string | null;
-      scan_rate?: number | null;
-      scan_schedule?: string | null;
-      scan_timeout?: number | null;
-      scanner_id?: number | null;
-      scanner_type?: string | null;
-      time_zone?: string | null;
-    };
     /** @description Open alerts by severity as of now. */
     OpenAlerts: {
       /**
@@ -4291,46 +3492,6 @@ export interface components {
       /** Format: int64 */
       ttl?: number | null;
     };
-    OpenPortListItem: {
-      banner: string | null;
-      /** Format: date-time */
-      first_seen_at: string;
-      host_id: number | null;
-      hostname: string | null;
-      ip: string;
-      /** Format: date-time */
-      last_seen_at: string;
-      mac_address: string | null;
-      mac_vendor: string | null;
-      network_id: number;
-      network_name: string | null;
-      port: number;
-      product: string | null;
-      protocol: string;
-      service_guess: string | null;
-      ttl: number | null;
-      version: string | null;
-    };
-    OpenPortListResponse: {
-      ports: components["schemas"]["OpenPortListItem"][];
-      total: number;
-    };
-    OpenPortResponse: {
-      banner: string | null;
-      /** Format: date-time */
-      first_seen_at: string;
-      ip: string;
-      /** Format: date-time */
-      last_seen_at: string;
-      mac_address: string | null;
-      mac_vendor: string | null;
-      port: number;
-      product: string | null;
-      protocol: string;
-      service_guess: string | null;
-      ttl: number | null;
-      version: string | null;
-    };
     /** @description A new password of one's own. */
     PasswordChange: {
       /** @description The password so far. */
@@ -4338,25 +3499,12 @@ export interface components {
       /** @description At least 8 characters. */
       new_password: string;
     };
-    /** @enum {string} */
-    PeriodType: "day" | "week" | "month";
     /** @description Rules. */
     Policy: {
       /** @description Global ones first, then by network and port. */
       rules: components["schemas"]["PolicyRule"][];
       /** @description How many there are. */
       total: number;
-    };
-    PolicyCreateRequest: {
-      description?: string | null;
-      ip?: string | null;
-      network_id?: number | null;
-      port: string;
-      /** @default allow */
-      rule_type?: components["schemas"]["GlobalRuleType"];
-    };
-    PolicyListResponse: {
-      rules: components["schemas"]["PolicyRuleResponse"][];
     };
     /** @description A rule of a network or of the whole installation, as the policy page lists it. */
     PolicyRule: {
@@ -4392,23 +3540,6 @@ export interface components {
       protocol?: string | null;
       /** @description Whether it allows or blocks. */
       rule_type: components["schemas"]["RuleType"];
-    };
-    PolicyRuleResponse: {
-      created_at?: string | null;
-      created_by?: number | null;
-      description?: string | null;
-      id: number;
-      ip?: string | null;
-      network_id?: number | null;
-      network_name?: string | null;
-      port: string;
-      rule_type: components["schemas"]["GlobalRuleType"];
-    };
-    PolicyUpdateRequest: {
-      description?: string | null;
-      ip?: string | null;
-      port?: string | null;
-      rule_type?: components["schemas"]["GlobalRuleType"] | null;
     };
     /** @description A port that is open now in one network. */
     Port: {
@@ -4609,9 +3740,6 @@ export interface components {
       /** @description Whether it allows or blocks. */
       rule_type: components["schemas"]["RuleType"];
     };
-    PortRuleBulkRequest: {
-      rules: components["schemas"]["PortRuleCreateRequest"][];
-    };
     /** @description A rule to be made. */
     PortRuleCreate: {
       /** @description Why the rule is there. */
@@ -4625,12 +3753,6 @@ export interface components {
       /** @description Whether it allows or blocks. */
       rule_type: components["schemas"]["RuleType"];
     };
-    PortRuleCreateRequest: {
-      description?: string | null;
-      ip?: string | null;
-      port: string;
-      rule_type: components["schemas"]["RuleType"];
-    };
     /** @description Rules of a network. */
     PortRuleList: {
       /** @description Oldest first. */
@@ -4638,27 +3760,10 @@ export interface components {
       /** @description How many there are. */
       total: number;
     };
-    PortRuleListResponse: {
-      rules: components["schemas"]["PortRuleResponse"][];
-    };
     /** @description All rules of a network. */
     PortRuleReplace: {
       /** @description They take the place of those that were there. */
       rules: components["schemas"]["PortRuleCreate"][];
-    };
-    PortRuleResponse: {
-      description: string | null;
-      id: number;
-      ip: string | null;
-      network_id: number;
-      port: string;
-      rule_type: components["schemas"]["RuleType"];
-    };
-    PortWhitelistRequest: {
-      description?: string | null;
-      ip?: string | null;
-      network_id: number;
-      port: string;
     };
     /** @description How a [`Problem`] is written. */
     Problem: {
@@ -4890,16 +3995,6 @@ export interface components {
       /** @description `cancelled`. */
       status: string;
     };
-    ScanCancelResponse: {
-      /** Format: date-time */
-      cancelled_at: string;
-      cancelled_by: number;
-      /** @default Scan cancelled successfully */
-      message?: string;
-      scan_id: number;
-      /** @default cancelled */
-      status?: string;
-    };
     /** @description A scan with what it found. */
     ScanDetail: components["schemas"]["Scan"] &
       components["schemas"]["ScanSettings"] & {
@@ -4913,33 +4008,6 @@ export interface components {
         /** @description What SSH servers offered, at most 1000. */
         ssh_scan_results: components["schemas"]["SshAudit"][];
       };
-    ScanDetailResponse: {
-      cancelled_at: string | null;
-      cancelled_by: number | null;
-      cancelled_by_email?: string | null;
-      completed_at: string | null;
-      error_message: string | null;
-      /** @default false */
-      hidden?: boolean;
-      id: number;
-      miss_estimate: number | null;
-      network_id: number;
-      network_name: string | null;
-      open_ports: components["schemas"]["OpenPortResponse"][];
-      probes_sent: number | null;
-      probes_total: number | null;
-      progress_message?: string | null;
-      progress_percent?: number | null;
-      rate_pps: number | null;
-      scanner_id: number;
-      scanner_name: string | null;
-      /** @default [] */
-      ssh_scan_results?: components["schemas"]["SSHScanResultSummary"][];
-      started_at: string | null;
-      status: string;
-      target_ip?: string | null;
-      trigger_type: string;
-    };
     /** @description How two scans differ. Each list has at most 10000 ports; the counts are of all. */
     ScanDiff: {
       /** @description How many were added. */
@@ -4970,13 +4038,6 @@ export interface components {
       unchanged_count: number;
       /** @description Open in both, those in `changed_ports` included. */
       unchanged_ports: components["schemas"]["ScanPort"][];
-    };
-    ScanDiffResponse: {
-      added_ports: components["schemas"]["OpenPortResponse"][];
-      compare_to_id: number;
-      removed_ports: components["schemas"]["OpenPortResponse"][];
-      scan_id: number;
-      unchanged_ports: components["schemas"]["OpenPortResponse"][];
     };
     /** @description Progress or a new status of a scan. */
     ScanEvent: {
@@ -5030,10 +4091,6 @@ export interface components {
        */
       total: number;
     };
-    ScanListResponse: {
-      scans: components["schemas"]["ScanSummaryResponse"][];
-      total: number;
-    };
     /** @description A line of a scan's log. */
     ScanLog: {
       /**
@@ -5061,16 +4118,6 @@ export interface components {
        */
       total: number;
     };
-    ScanLogListResponse: {
-      logs: components["schemas"]["ScanLogResponse"][];
-      total: number;
-    };
-    ScanLogResponse: {
-      level: string;
-      message: string;
-      /** Format: date-time */
-      timestamp: string;
-    };
     /** @description What an agent may say when it authenticates. */
     ScannerAuthRequest: {
       /** @description Its version. */
@@ -5095,17 +4142,39 @@ export interface components {
       /** @description Always `bearer`. */
       token_type: string;
     };
+    /** @description An agent to be made known by hand. */
     ScannerCreateRequest: {
+      /** @description What people say of it. */
       description?: string | null;
+      /** @description Which protocol it speaks: `opm` (the default) or `portreeve`. Agents of ours are better enrolled with a token. */
+      kind?: components["schemas"]["AgentKind"];
+      /** @description Name, 1-255 characters, no other agent's. */
       name: string;
     };
+    /** @description A new agent, with its key. */
     ScannerCreateResponse: {
+      /** @description Its key; shown this once. */
       api_key: string;
-      /** Format: date-time */
+      /**
+       * Format: date-time
+       * @description Now.
+       */
       created_at: string;
-      description: string | null;
+      /** @description What people say of it. */
+      description?: string | null;
+      /**
+       * Format: int64
+       * @description Number.
+       */
       id: number;
-      last_seen_at: string | null;
+      /** @description Which protocol it speaks. */
+      kind: components["schemas"]["AgentKind"];
+      /**
+       * Format: date-time
+       * @description Null: it has not called yet.
+       */
+      last_seen_at?: string | null;
+      /** @description Name. */
       name: string;
     };
     /** @description A claimed scan. */
@@ -5137,8 +4206,12 @@ export interface components {
       scanner_type: string;
       target_ip?: string | null;
     };
+    /** @description All agents. */
     ScannerListResponse: {
+      /** @description Newest first. */
       scanners: components["schemas"]["ScannerResponse"][];
+      /** @description How many there are. */
+      total: number;
     };
     /** @description A line of a scan's log. */
     ScannerLogEntry: {
@@ -5177,19 +4250,63 @@ export interface components {
       /** Format: int64 */
       scan_id: number;
     };
+    /** @description A new key. */
     ScannerRegenerateKeyResponse: {
+      /** @description The key; shown this once. */
       api_key: string;
+      /**
+       * Format: int64
+       * @description Number.
+       */
       id: number;
+      /** @description Name. */
       name: string;
     };
+    /** @description An agent. */
     ScannerResponse: {
-      /** Format: date-time */
+      /** @description Ways of sending that work there, best first. */
+      backends: string[];
+      /**
+       * Format: date-time
+       * @description When it was made known.
+       */
       created_at: string;
-      description: string | null;
+      /** @description What people say of it. */
+      description?: string | null;
+      /** @description Its host's name. */
+      hostname?: string | null;
+      /**
+       * Format: int64
+       * @description Number.
+       */
       id: number;
-      last_seen_at: string | null;
+      /** @description Its interfaces, and the networks they are attached to. */
+      interfaces: components["schemas"]["AgentInterface"][];
+      /** @description First characters of its credential. */
+      key_prefix: string;
+      /** @description `portreeve` speaks our protocol, `opm` that of Open Port Monitor. */
+      kind: string;
+      /**
+       * Format: date-time
+       * @description When it last called.
+       */
+      last_seen_at?: string | null;
+      /**
+       * Format: int32
+       * @description Packets per second that its host allows at most.
+       */
+      max_rate_pps?: number | null;
+      /** @description Name. */
       name: string;
-      scanner_version: string | null;
+      /**
+       * Format: int64
+       * @description Networks assigned to it.
+       */
+      network_count: number;
+      /** @description It has called within the last five minutes. */
+      online: boolean;
+      /** @description Its version, as it told. */
+      scanner_version?: string | null;
     };
     /** @description What a scan found. */
     ScannerResultRequest: {
@@ -5217,8 +4334,11 @@ export interface components {
       scan_id: number;
       status: string;
     };
+    /** @description What to change; what is left out (or null) stays. */
     ScannerUpdateRequest: {
+      /** @description What people say of it. */
       description?: string | null;
+      /** @description Name. */
       name?: string | null;
     };
     /** @description A port that one run found open. */
@@ -5270,24 +4390,6 @@ export interface components {
        */
       total: number;
     };
-    ScanResponse: {
-      cancelled_at: string | null;
-      cancelled_by: number | null;
-      cancelled_by_email?: string | null;
-      completed_at: string | null;
-      error_message: string | null;
-      /** @default false */
-      hidden?: boolean;
-      id: number;
-      network_id: number;
-      progress_message?: string | null;
-      progress_percent?: number | null;
-      scanner_id: number;
-      started_at: string | null;
-      status: string;
-      target_ip?: string | null;
-      trigger_type: string;
-    };
     /** @description What only one scan's own page shows. */
     ScanSettings: {
       /** @description The settings it ran with. */
@@ -5299,25 +4401,6 @@ export interface components {
     ScanSshList: {
       /** @description By address and port, at most 1000. */
       ssh_results: components["schemas"]["SshAudit"][];
-    };
-    ScanSummaryResponse: {
-      cancelled_at: string | null;
-      cancelled_by: number | null;
-      cancelled_by_email?: string | null;
-      completed_at: string | null;
-      error_message: string | null;
-      /** @default false */
-      hidden?: boolean;
-      id: number;
-      network_id: number;
-      port_count: number;
-      progress_message?: string | null;
-      progress_percent?: number | null;
-      scanner_id: number;
-      started_at: string | null;
-      status: string;
-      target_ip?: string | null;
-      trigger_type: string;
     };
     /** @description A scan that was asked for. */
     ScanTriggered: {
@@ -5338,52 +4421,26 @@ export interface components {
       /** @description `manual`. */
       trigger_type: string;
     };
-    ScanTriggerResponse: {
-      /** @default Scan triggered successfully */
-      message?: string;
-      network_id: number;
-      scan_id: number;
-      /** @default planned */
-      status?: string;
-      /** @default manual */
-      trigger_type?: string;
-    };
     /** @description Whether lists leave a scan out. */
     ScanVisibility: {
       /** @description Left out. */
       hidden: boolean;
     };
-    ScanVisibilityRequest: {
-      hidden: boolean;
-    };
-    ScanWithNamesResponse: {
-      cancelled_at: string | null;
-      cancelled_by: number | null;
-      cancelled_by_email?: string | null;
-      completed_at: string | null;
-      error_message: string | null;
-      /** @default false */
-      hidden?: boolean;
-      id: number;
-      miss_estimate: number | null;
-      network_id: number;
-      network_name: string;
-      port_count: number;
-      probes_sent: number | null;
-      probes_total: number | null;
-      progress_message?: string | null;
-      progress_percent?: number | null;
-      rate_pps: number | null;
-      scanner_id: number;
-      scanner_name: string;
-      started_at: string | null;
-      status: string;
-      target_ip: string | null;
-      trigger_type: string;
-    };
+    /** @description What a cron line means. */
     SchedulePreview: {
-      runs: string[];
-      sentence: string | null;
+      /**
+       * @description The line in words.
+       * @example At 02:30, on Monday
+       */
+      description: string;
+      /** @description The line. */
+      expression: string;
+      /** @description The next runs, soonest first. */
+      next_runs: string[];
+      /** @description The same by the zone's clock. */
+      next_runs_local: string[];
+      /** @description The zone it is meant in. */
+      time_zone: string;
     };
     /** @description A session of one's own. */
     Session: {
@@ -5435,11 +4492,6 @@ export interface components {
       /** @description True until there is an account. */
       required: boolean;
     };
-    /** @enum {string} */
-    Severity: "critical" | "high" | "medium" | "info";
-    SnoozeRequest: {
-      until: string | null;
-    };
     /** @description Which SSH findings raise alerts in networks that have no alert settings of their own. */
     SshAlertDefaults: {
       /**
@@ -5471,20 +4523,6 @@ export interface components {
        * @description A key exchange is weak.
        * @default false
        */
-      ssh_weak_kex?: boolean;
-    };
-    SSHAlertDefaults: {
-      /** @default true */
-      ssh_config_regression?: boolean;
-      /** @default true */
-      ssh_insecure_auth?: boolean;
-      /** @default false */
-      ssh_outdated_version?: boolean;
-      /** @default 8.0.0 */
-      ssh_version_threshold?: string;
-      /** @default false */
-      ssh_weak_cipher?: boolean;
-      /** @default false */
       ssh_weak_kex?: boolean;
     };
     /** @description What to change. What is left out or `null` stays as it is. */
@@ -5533,14 +4571,6 @@ export interface components {
       name: components["schemas"]["SafeText"];
       /** @description The reasons, in words. */
       notes?: components["schemas"]["SafeText"][];
-    };
-    SSHAlgorithmInfo: {
-      /** @default false */
-      is_weak?: boolean;
-      keysize?: number | null;
-      name: string;
-      /** @default [] */
-      notes?: string[];
     };
     /** @description What an SSH server offered in one run. */
     SshAudit: {
@@ -5612,11 +4642,6 @@ export interface components {
       /** @description The server is less safe than before. */
       is_regression: boolean;
     };
-    SSHConfigChange: {
-      description: string;
-      field: string;
-      is_regression: boolean;
-    };
     /** @description The audits of one server. */
     SshHistory: {
       /** @description Newest first. */
@@ -5650,39 +4675,6 @@ export interface components {
        */
       last_scanned: string;
     };
-    SSHHostHistoryEntry: {
-      host_key_types?: string[] | null;
-      kex_algorithms?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      keyboard_interactive_enabled: boolean;
-      mac_algorithms?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      network_id?: number | null;
-      network_name?: string | null;
-      password_enabled: boolean;
-      publickey_enabled: boolean;
-      scan_id: number;
-      ssh_version: string | null;
-      supported_ciphers?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      /** Format: date-time */
-      timestamp: string;
-    };
-    SSHHostHistoryResponse: {
-      history: components["schemas"]["SSHHostHistoryEntry"][];
-      host_ip: string;
-      port: number;
-      total: number;
-    };
     /** @description SSH servers. */
     SshHostList: {
       /** @description By address and port. */
@@ -5692,28 +4684,6 @@ export interface components {
        * @description How many the filter finds.
        */
       total: number;
-    };
-    SSHHostListResponse: {
-      hosts: components["schemas"]["SSHHostSummary"][];
-      total: number;
-    };
-    SSHHostSummary: {
-      change_status?: string | null;
-      /** @default [] */
-      changes?: components["schemas"]["SSHConfigChange"][];
-      has_weak_ciphers: boolean;
-      has_weak_kex: boolean;
-      host_ip: string;
-      keyboard_interactive_enabled: boolean;
-      last_scan_id: number;
-      /** Format: date-time */
-      last_scanned: string;
-      network_id?: number | null;
-      network_name?: string | null;
-      password_enabled: boolean;
-      port: number;
-      publickey_enabled: boolean;
-      ssh_version: string | null;
     };
     /** @description What an SSH server offers. */
     SshProbeResultData: {
@@ -5727,29 +4697,6 @@ export interface components {
       /** Format: int64 */
       port: number;
       protocol_version?: string | null;
-      publickey_enabled?: boolean;
-      server_banner?: string | null;
-      ssh_version?: string | null;
-      success: boolean;
-    };
-    SSHProbeResultData: {
-      /** @default [] */
-      ciphers?: components["schemas"]["SSHAlgorithmInfo"][];
-      error_message?: string | null;
-      host: string;
-      /** @default [] */
-      host_key_types?: string[];
-      /** @default [] */
-      kex_algorithms?: components["schemas"]["SSHAlgorithmInfo"][];
-      /** @default false */
-      keyboard_interactive_enabled?: boolean;
-      /** @default [] */
-      mac_algorithms?: components["schemas"]["SSHAlgorithmInfo"][];
-      /** @default false */
-      password_enabled?: boolean;
-      port: number;
-      protocol_version?: string | null;
-      /** @default false */
       publickey_enabled?: boolean;
       server_banner?: string | null;
       ssh_version?: string | null;
@@ -5778,68 +4725,6 @@ export interface components {
       scan_id: number;
       /** @description `planned`. */
       status: string;
-    };
-    SSHScanResultListResponse: {
-      ssh_results: components["schemas"]["SSHScanResultResponse"][];
-    };
-    SSHScanResultResponse: {
-      host_ip: string;
-      host_key_types?: string[] | null;
-      id: number;
-      kex_algorithms?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      keyboard_interactive_enabled: boolean;
-      mac_algorithms?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      password_enabled: boolean;
-      port: number;
-      protocol_version: string | null;
-      publickey_enabled: boolean;
-      scan_id: number;
-      server_banner: string | null;
-      ssh_version: string | null;
-      supported_ciphers?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      /** Format: date-time */
-      timestamp: string;
-    };
-    SSHScanResultSummary: {
-      host_ip: string;
-      host_key_types?: string[] | null;
-      id: number;
-      kex_algorithms?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      keyboard_interactive_enabled: boolean;
-      mac_algorithms?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      password_enabled: boolean;
-      port: number;
-      protocol_version: string | null;
-      publickey_enabled: boolean;
-      server_banner: string | null;
-      ssh_version: string | null;
-      supported_ciphers?:
-        | {
-            [key: string]: unknown;
-          }[]
-        | null;
-      /** Format: date-time */
-      timestamp: string;
     };
     /**
      * @description Colours of the pages.
@@ -5891,14 +4776,6 @@ export interface components {
       /** @description In order; stretches without any are left out. */
       data: components["schemas"]["TrendPoint"][];
     };
-    TrendDataPoint: {
-      count: number;
-      /** Format: date */
-      date: string;
-    };
-    TrendDataResponse: {
-      data: components["schemas"]["TrendDataPoint"][];
-    };
     /** @description A figure of one period. */
     TrendPoint: {
       /**
@@ -5911,10 +4788,6 @@ export interface components {
        * @description First day of the period.
        */
       date: string;
-    };
-    TriggerHostDiscoveryResponse: {
-      message: string;
-      scan_id: number;
     };
     /** @description Whether what is shown can be trusted. */
     Trust: {
@@ -5933,14 +4806,6 @@ export interface components {
        * @description The largest share of open ports that a network's last scan probably missed, 0-1.
        */
       worst_miss_estimate?: number | null;
-    };
-    UpdateSSHAlertDefaultsRequest: {
-      ssh_config_regression?: boolean | null;
-      ssh_insecure_auth?: boolean | null;
-      ssh_outdated_version?: boolean | null;
-      ssh_version_threshold?: string | null;
-      ssh_weak_cipher?: boolean | null;
-      ssh_weak_kex?: boolean | null;
     };
     /** @description An account to be made. */
     UserCreateRequest: {
@@ -5979,8 +4844,6 @@ export interface components {
       /** @description `light`, `dark` or `system`. */
       theme_preference: string;
     };
-    /** @enum {string} */
-    UserRole: "admin" | "operator" | "analyst" | "viewer";
     /** @description What to change of one's own account. */
     UserThemeUpdateRequest: {
       /** @description Colours of the pages. */
@@ -5997,11 +4860,6 @@ export interface components {
       /** @description A new password; ends the user's sessions. */
       password?: string | null;
       role?: components["schemas"]["Role"] | null;
-    };
-    ValidationError: {
-      loc: (string | number)[];
-      msg: string;
-      type: string;
     };
     /** @description Which program answers. */
     VersionResponse: {
@@ -10189,6 +9047,347 @@ export interface operations {
       };
     };
   };
+  list_scanners: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerListResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  create_scanner: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ScannerCreateRequest"];
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerCreateResponse"];
+        };
+      };
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  show_scanner: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        scanner_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  update_scanner: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        scanner_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["ScannerUpdateRequest"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerResponse"];
+        };
+      };
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  delete_scanner: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        scanner_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  regenerate_scanner_key: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        scanner_id: number;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ScannerRegenerateKeyResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  create_enrollment_token: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: {
+      content: {
+        "application/json": components["schemas"]["EnrollmentTokenCreateRequest"] | null;
+      };
+    };
+    responses: {
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["EnrollmentTokenResponse"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
   list_scans: {
     parameters: {
       query?: {
@@ -10727,6 +9926,58 @@ export interface operations {
         };
         content: {
           "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  preview_schedule: {
+    parameters: {
+      query: {
+        /** @description How many runs, 1-50; default 5 */
+        count?: number;
+        /** @example 30 2 * * 1-5 */
+        expression: string;
+        /** @example Europe/Berlin */
+        time_zone?: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["SchedulePreview"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Problem"];
         };
       };
     };

@@ -7,7 +7,6 @@ export type Alert = Schemas["Alert"];
 export type Agent = Schemas["ScannerResponse"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type Change = Schemas["Change"];
-export type EnrollmentToken = Schemas["EnrollmentToken"];
 export type Host = Schemas["Host"];
 export type HostOverview = Schemas["HostOverview"];
 export type Me = Schemas["UserResponse"];

@@ -19,7 +19,7 @@ export const setStatus = ({ id, status }: { id: number; status: ResolutionStatus
   call(client.PATCH("/api/alerts/{alert_id}/status", { ...one(id), body: { resolution_status: status } }));
 
 export const snooze = ({ id, until }: { id: number; until: string | null }) =>
-  call(client.PATCH("/api/alerts/{alert_id}/snooze", { ...one(id), body: { until } }));
+  call(client.PUT("/api/alerts/{alert_id}/snooze", { ...one(id), body: { until } }));
 
 export const comment = ({ id, text }: { id: number; text: string }) =>
   call(client.POST("/api/alerts/{alert_id}/comments", { ...one(id), body: { comment: text } }));

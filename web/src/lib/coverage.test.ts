@@ -2,20 +2,14 @@ import { expect, it } from "vitest";
 import { coverageOf, longestGap } from "./coverage";
 
 const now = new Date("2026-11-21T12:00:00Z");
-const online = { last_seen_at: "2026-11-21T11:59:00Z" };
+const online = { online: true };
 const nightly = { scan_schedule: "30 2 * * *" };
 const done = (completed_at: string) => ({ status: "completed", completed_at });
 
 it.each([
   ["without an agent", nightly, done("2026-11-21T02:40:00Z"), null, "no agent"],
   ["never scanned", nightly, null, online, "never scanned"],
-  [
-    "agent silent",
-    nightly,
-    done("2026-11-21T02:40:00Z"),
-    { last_seen_at: "2026-11-21T11:00:00Z" },
-    "agent offline",
-  ],
+  ["agent silent", nightly, done("2026-11-21T02:40:00Z"), { online: false }, "agent offline"],
   ["in time", nightly, done("2026-11-21T02:40:00Z"), online, "up to date"],
   ["one night missed", nightly, done("2026-11-20T02:40:00Z"), online, "overdue"],
   ["by hand, lately", { scan_schedule: null }, done("2026-11-02T02:40:00Z"), online, "up to date"],

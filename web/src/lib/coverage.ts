@@ -1,5 +1,4 @@
 import { parseTime } from "./format";
-import { isOnline } from "./online";
 
 export interface Verdict {
   state: "good" | "late" | "bad" | "none";
@@ -22,12 +21,12 @@ const DAY = 86_400_000;
 export function coverageOf(
   network: Network,
   scan: Scan | null,
-  agent: { last_seen_at?: string | null | undefined } | null,
+  agent: { online: boolean } | null,
   now: Date,
 ): Verdict {
   if (!agent) return { state: "bad", text: "no agent" };
   if (!scan?.completed_at) return { state: "none", text: "never scanned" };
-  if (!isOnline(agent, now)) return { state: "bad", text: "agent offline" };
+  if (!agent.online) return { state: "bad", text: "agent offline" };
   const age = now.getTime() - parseTime(scan.completed_at).getTime();
   const limit = (longestGap(network.scan_schedule) ?? 30 * DAY) * 1.25;
   if (age > limit) return { state: "late", text: network.scan_schedule ? "overdue" : "old" };

@@ -3,10 +3,8 @@ import { KeyRound, MoreHorizontal, Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { call, client } from "@/api/client";
 import { errorText, fieldError } from "@/api/error";
-import { agentsQuery, enrollmentTokensQuery, networksQuery } from "@/api/queries";
+import { agentsQuery, networksQuery } from "@/api/queries";
 import type { Agent } from "@/api/types";
-import { useNow } from "@/lib/now";
-import { isOnline } from "@/lib/online";
 import { useCan } from "@/lib/session";
 import { Button, IconButton } from "@/ui/button";
 import { CopyBlock } from "@/ui/copy";
@@ -29,7 +27,6 @@ type Open =
   | null;
 
 export function AgentsPage() {
-  const now = useNow();
   const agents = useQuery(agentsQuery);
   const { data: networks } = useQuery(networksQuery);
   const canEdit = useCan("admin");
@@ -85,7 +82,7 @@ export function AgentsPage() {
                     head: "State",
                     cell: (agent) => (
                       <StateMark
-                        state={isOnline(agent, now) ? "online" : agent.last_seen_at ? "offline" : "waiting"}
+                        state={agent.online ? "online" : agent.last_seen_at ? "offline" : "waiting"}
                       />
                     ),
                   },
@@ -146,7 +143,6 @@ export function AgentsPage() {
           }
         </Loaded>
       </Section>
-      {canEdit && <Tokens />}
       {open?.what === "enrol" && <Enrol onClose={() => setOpen(null)} />}
       {open?.what === "opm" && <OpmScanner onClose={() => setOpen(null)} />}
       {open?.what === "key" && <NewKey agent={open.agent} onClose={() => setOpen(null)} />}
@@ -155,59 +151,13 @@ export function AgentsPage() {
   );
 }
 
-function Tokens() {
-  const queries = useQueryClient();
-  const now = useNow();
-  const tokens = useQuery(enrollmentTokensQuery);
-  const revoke = useMutation({
-    mutationFn: (id: number) =>
-      call(client.DELETE("/api/scanners/enrollment-tokens/{id}", { params: { path: { id } } })),
-    onSuccess: () => void queries.invalidateQueries({ queryKey: enrollmentTokensQuery.queryKey }),
-    onError: (error) => toast(errorText(error), { tone: "bad" }),
-  });
-  const waiting = (tokens.data ?? []).filter(
-    (token) => !token.used_at && Date.parse(token.expires_at) > now.getTime(),
-  );
-  if (waiting.length === 0) return null;
-  return (
-    <Section title="Enrolments that wait" bare>
-      <Table
-        caption="Enrolment tokens"
-        rows={waiting}
-        rowKey={(token) => token.id}
-        columns={[
-          { id: "prefix", head: "Token", cell: (token) => <span className="figures">{token.prefix}…</span> },
-          {
-            id: "for",
-            head: "For",
-            cell: (token) => <span className="foreign">{token.description ?? "–"}</span>,
-          },
-          { id: "until", head: "Ends", cell: (token) => <Time at={token.expires_at} /> },
-          {
-            id: "do",
-            head: <span className="sr-only">Actions</span>,
-            right: true,
-            cell: (token) => (
-              <Button small onClick={() => revoke.mutate(token.id)}>
-                Revoke
-              </Button>
-            ),
-          },
-        ]}
-      />
-    </Section>
-  );
-}
-
 function Enrol({ onClose }: { onClose: () => void }) {
-  const queries = useQueryClient();
   const [description, setDescription] = useState("");
   const make = useMutation({
     mutationFn: () =>
       call(
         client.POST("/api/scanners/enrollment-tokens", { body: { description: description.trim() || null } }),
       ),
-    onSuccess: () => void queries.invalidateQueries({ queryKey: enrollmentTokensQuery.queryKey }),
   });
   if (make.data) {
     const command = `sudo portreeve agent --server ${window.location.origin} --enroll ${make.data.token}`;

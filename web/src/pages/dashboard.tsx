@@ -11,10 +11,8 @@ import {
 } from "@/api/queries";
 import type { Agent, Alert, Network } from "@/api/types";
 import { coverageOf } from "@/lib/coverage";
-import { cx } from "@/lib/cx";
 import { count, endpoint, plural } from "@/lib/format";
 import { useNow } from "@/lib/now";
-import { isOnline } from "@/lib/online";
 import { lastVisit } from "@/lib/visit";
 import { alertTypeName, changeMark } from "@/lib/words";
 import { buttonLook } from "@/ui/button";
@@ -245,10 +243,7 @@ function Needs() {
                       key={severity}
                       to="/alerts"
                       search={{ severity }}
-                      className={cx(
-                        "inline-flex items-baseline gap-1.5 rounded-sm hover:underline",
-                        number === 0 && "opacity-75",
-                      )}
+                      className="inline-flex items-baseline gap-1.5 rounded-sm hover:underline"
                     >
                       <SeverityMark severity={severity} bare />
                       <span className="figures text-lg font-semibold">{count(number)}</span>
@@ -320,13 +315,13 @@ function useCoverage() {
       }),
     [networks.data, latest.data, agents.data, now],
   );
-  return { rows, networks, agents, now };
+  return { rows, networks, agents };
 }
 
 function Trust() {
-  const { rows, networks, agents, now } = useCoverage();
+  const { rows, networks, agents } = useCoverage();
   const doubtful = rows.filter((row) => row.verdict.state !== "good").length;
-  const online = (agents.data ?? []).filter((agent) => isOnline(agent, now)).length;
+  const online = (agents.data ?? []).filter((agent) => agent.online).length;
   return (
     <Section
       title="Can you trust what you see"
@@ -412,9 +407,7 @@ function Trust() {
                   cell: (row) =>
                     row.agent ? (
                       <StateMark
-                        state={
-                          isOnline(row.agent, now) ? "online" : row.agent.last_seen_at ? "offline" : "waiting"
-                        }
+                        state={row.agent.online ? "online" : row.agent.last_seen_at ? "offline" : "waiting"}
                         label={row.agent.name}
                       />
                     ) : (

@@ -42,7 +42,7 @@ function HostView({ overview }: { overview: HostOverview }) {
   const changes = useQuery(changesQuery({ ip: host.ip, limit: 50 }));
   const rescan = useMutation({
     mutationFn: () =>
-      call(client.POST("/api/hosts/{host_ip}/rescan", { params: { path: { host_ip: host.ip } } })),
+      call(client.POST("/api/hosts/{host_id}/rescan", { params: { path: { host_id: host.ip } } })),
     onSuccess: (scan) => navigate({ to: "/scans/$scanId", params: { scanId: String(scan.scan_id) } }),
     onError: (error) => toast(errorText(error), { tone: "bad" }),
   });

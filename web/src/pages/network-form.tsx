@@ -281,7 +281,8 @@ function Schedule({ draft, set, error, zoneError }: ScheduleProps) {
   const [custom, setCustom] = useState(() => presetOf(draft.scan_schedule) === "custom");
   const schedule = useDeferredValue(draft.scan_schedule);
   const preview = useQuery(schedulePreviewQuery(schedule, draft.time_zone));
-  const runs = preview.data && !preview.error ? previewRuns(preview.data.runs, draft.time_zone, now) : [];
+  const runs =
+    preview.data && !preview.error ? previewRuns(preview.data.next_runs, draft.time_zone, now) : [];
   const chosen = custom ? "custom" : presetOf(draft.scan_schedule);
   return (
     <fieldset className="grid min-w-0 gap-3 rounded-md border border-line p-3 sm:col-span-2 sm:grid-cols-2">
@@ -321,7 +322,9 @@ function Schedule({ draft, set, error, zoneError }: ScheduleProps) {
       )}
       {draft.scan_schedule !== "" && runs.length > 0 && (
         <div className="sm:col-span-2">
-          <p className="label mb-1">Next runs, in your time</p>
+          <p className="mb-1">
+            {preview.data?.description}. <span className="text-ink-3">Next runs, in your time:</span>
+          </p>
           <ol className="grid gap-x-6 sm:grid-cols-2">
             {runs.map((run) => (
               <li key={run.local} className="flex flex-wrap gap-x-2">

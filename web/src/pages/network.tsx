@@ -248,7 +248,7 @@ function NetworkFacts({ network }: { network: Network }) {
           ],
           [
             "Next run",
-            network.scan_schedule && preview.data ? <Time key="n" at={preview.data.runs[0]} /> : "–",
+            network.scan_schedule && preview.data ? <Time key="n" at={preview.data.next_runs[0]} /> : "–",
           ],
           ["Gives up after", duration(network.scan_timeout ?? 3600)],
           ["Waits for answers", duration((network.port_timeout ?? 1500) / 1000)],

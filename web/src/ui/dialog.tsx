@@ -1,7 +1,7 @@
 import { X } from "lucide-react";
 import { type ReactNode, useEffect, useId, useRef } from "react";
 import { cx } from "@/lib/cx";
-import { Button, IconButton } from "./button";
+import { Button } from "./button";
 
 interface Props {
   title: ReactNode;
@@ -23,6 +23,7 @@ export function Dialog({ title, onClose, children, footer, wide, side }: Props) 
   useEffect(() => {
     const dialog = ref.current;
     if (dialog && !dialog.open) dialog.showModal();
+    dialog?.querySelector<HTMLElement>("form :is(input, select, textarea)")?.focus();
     const root = document.documentElement;
     root.classList.add("overflow-hidden");
     return () => {
@@ -51,9 +52,10 @@ export function Dialog({ title, onClose, children, footer, wide, side }: Props) 
         <h2 id={titleId} className="min-w-0 text-lg font-semibold foreign">
           {title}
         </h2>
-        <IconButton label="Close" onClick={onClose}>
+        {/* Without a tip: an open tip would take the Escape that is meant for the dialog. */}
+        <Button kind="quiet" aria-label="Close" className="w-8 px-0!" onClick={onClose}>
           <X className="size-4" aria-hidden />
-        </IconButton>
+        </Button>
       </header>
       <div className="min-h-0 flex-1 overflow-y-auto p-4">{children}</div>
       {footer && <footer className="flex justify-end gap-2 border-t border-line px-4 py-3">{footer}</footer>}
