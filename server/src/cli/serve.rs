@@ -41,8 +41,10 @@ async fn serve(mut config: Config) -> anyhow::Result<()> {
     app.metrics = Metrics::install().context("cannot collect metrics")?;
     store::observations::make_partitions(&app.pool, app.clock.now()).await?;
     let tasks = tasks::start(&app);
+    // Whatever may fail comes before the first word: who reads it may rely on a server that runs.
+    let link = setup_link(&app).await?;
     say(&format!("Portreeve is at {}", app.config.address()));
-    if let Some(link) = setup_link(&app).await? {
+    if let Some(link) = link {
         say(&format!("Make the first account (this link works once, within a day): {link}"));
     }
 
