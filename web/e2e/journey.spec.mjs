@@ -374,7 +374,7 @@ describe("a new user", () => {
     await open("/", /./);
     await look("dashboard");
     await open("/changes", "Changes");
-    await page.getByText("Port opened").first().waitFor();
+    await page.getByRole("listitem").getByText("Port opened").first().waitFor();
     await look("changes");
     await open("/networks", "Networks");
     await look("networks");
