@@ -88,7 +88,7 @@ function Headline() {
       : alerts.total > 0
         ? `${plural(alerts.total, "alert")}, none urgent`
         : "Nothing needs you";
-  if (rows.length === 0) return needs;
+  if (rows.length === 0) return alerts.total > 0 ? needs : "Nothing is watched yet";
   const trust =
     doubtful === 0
       ? "every network is up to date"
