@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { addressCount, compareAddresses, countPorts, estimate, isIpv4, isIpv6 } from "./ports";
+import { addressCount, compareAddresses, countPorts, estimate, isIpv4, isIpv6, isLoopback } from "./ports";
 
 describe("addresses", () => {
   it.each([
@@ -78,5 +78,14 @@ describe("port specifications", () => {
     expect(estimate("192.0.2.0/24", "1-1000", "tcp", 1000)).toEqual({ probes: 256_000n, seconds: 256 });
     expect(estimate("192.0.2.0/24", "1-1000", "tcp", 0)).toBeNull();
     expect(estimate("nowhere", "1-1000", "tcp", 1000)).toBeNull();
+  });
+
+  it("knows the machine's own addresses", () => {
+    for (const own of ["127.0.0.1/32", "127.0.0.1", "127.0.0.0/8", "::1", "::1/128"]) {
+      expect(isLoopback(own), own).toBe(true);
+    }
+    for (const other of ["10.0.0.1", "12.7.0.0/8", "::/0", "127.example.org", ""]) {
+      expect(isLoopback(other), other).toBe(false);
+    }
   });
 });

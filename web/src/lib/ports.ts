@@ -120,3 +120,8 @@ export function addressKey(address: string): string {
   const groups = [...left, ...Array<string>(missing).fill("0"), ...right];
   return `6${groups.map((group) => group.padStart(4, "0")).join("")}`;
 }
+
+/** Whether a block or an address lies in the loopback range of the machine that scans it. */
+export function isLoopback(cidr: string): boolean {
+  return /^127(\.\d{1,3}){3}(\/\d+)?$/.test(cidr.trim()) || /^::1(\/128)?$/.test(cidr.trim());
+}

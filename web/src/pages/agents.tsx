@@ -5,6 +5,7 @@ import { call, client } from "@/api/client";
 import { errorText, fieldError } from "@/api/error";
 import { agentsQuery, networksQuery } from "@/api/queries";
 import type { Agent } from "@/api/types";
+import { enrolmentCommand, isClearText } from "@/lib/enrol";
 import { useCan } from "@/lib/session";
 import { Button, IconButton } from "@/ui/button";
 import { CopyBlock } from "@/ui/copy";
@@ -160,7 +161,8 @@ function Enrol({ onClose }: { onClose: () => void }) {
       ),
   });
   if (make.data) {
-    const command = `sudo portreeve agent --server ${window.location.origin} --enroll ${make.data.token}`;
+    const clear = isClearText(window.location);
+    const command = enrolmentCommand(window.location.origin, make.data.token, clear);
     return (
       <Dialog
         title="Run this on the scanner host"
@@ -177,6 +179,13 @@ function Enrol({ onClose }: { onClose: () => void }) {
           The token works once and ends <Time at={make.data.expires_at} />. It is shown only now. The agent
           appears in the list as soon as it has called.
         </p>
+        {clear && (
+          <p className="mt-3 border-l-[3px] border-high bg-high-wash px-3 py-2">
+            This page came over plain http, so the agent's credential and all it finds will cross the network
+            in clear text, and <span className="figures">--insecure-http</span> says that you accept that.
+            Better: put a proxy with TLS before the server and open this page by its https address.
+          </p>
+        )}
       </Dialog>
     );
   }

@@ -8,10 +8,10 @@ import type { Network, NetworkCreate } from "@/api/types";
 import { presetOf, previewRuns, schedulePresets, timeZones } from "@/lib/cron";
 import { compact, count, duration } from "@/lib/format";
 import { useNow } from "@/lib/now";
-import { addressCount, countPorts, estimate } from "@/lib/ports";
+import { addressCount, countPorts, estimate, isLoopback } from "@/lib/ports";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
-import { Check, Choice, Field, Input, Select } from "@/ui/field";
+import { Check, Choice, Field, Input, Select, Textarea } from "@/ui/field";
 import { toast } from "@/ui/toast";
 
 type Protocol = "tcp" | "udp" | "both";
@@ -19,8 +19,9 @@ type Protocol = "tcp" | "udp" | "both";
 const COMMON =
   "21-23,25,53,80,81,88,110,111,135,139,143,179,389,443,445,465,587,631,636,873,993,995,1433,1521,1883,2049,2375,3000,3128,3306,3389,5000,5060,5432,5601,5672,5900,5985,6379,6443,8000,8008,8080,8081,8086,8088,8443,8888,9000,9090,9092,9200,9443,10000,11211,27017";
 
-/** The rate an agent takes when a network names none. */
+/** The rates an agent takes when a network names none: in general, and on its own machine. */
 const DEFAULT_RATE = 1000;
+const LOOPBACK_RATE = 20_000;
 
 interface Draft {
   name: string;
@@ -34,6 +35,11 @@ interface Draft {
   scan_schedule: string;
   time_zone: string;
   host_discovery_enabled: boolean;
+  exclude: string;
+  retries: string;
+  shards: string;
+  identify: boolean;
+  ssh_audit: boolean;
 }
 
 function draftOf(network: Network | undefined): Draft {
@@ -49,6 +55,11 @@ function draftOf(network: Network | undefined): Draft {
     scan_schedule: network?.scan_schedule ?? "",
     time_zone: network?.time_zone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
     host_discovery_enabled: network?.host_discovery_enabled ?? true,
+    exclude: (network?.exclude ?? []).join("\n"),
+    retries: String(network?.retries ?? 1),
+    shards: String(network?.shards ?? 1),
+    identify: network?.identify ?? true,
+    ssh_audit: network?.ssh_audit ?? true,
   };
 }
 
@@ -65,6 +76,11 @@ function bodyOf(draft: Draft): NetworkCreate {
     scan_schedule: draft.scan_schedule.trim() || null,
     time_zone: draft.time_zone,
     host_discovery_enabled: draft.host_discovery_enabled,
+    exclude: draft.exclude.split(/[\s,]+/).filter(Boolean),
+    retries: draft.retries === "" ? null : Number(draft.retries),
+    shards: draft.shards === "" ? null : Number(draft.shards),
+    identify: draft.identify,
+    ssh_audit: draft.ssh_audit,
   };
 }
 
@@ -201,7 +217,7 @@ export function NetworkForm({ network, onClose }: { network?: Network; onClose: 
             figures
             inputMode="numeric"
             value={draft.scan_rate}
-            placeholder={`the agent's own, else ${count(DEFAULT_RATE)}`}
+            placeholder="the agent's default"
             onChange={(event) => set("scan_rate", event.target.value.replace(/\D/g, ""))}
           />
         </Field>
@@ -222,13 +238,66 @@ export function NetworkForm({ network, onClose }: { network?: Network; onClose: 
             onChange={(event) => set("port_timeout", event.target.value.replace(/\D/g, ""))}
           />
         </Field>
-        <Check
+        <Field
+          label="Never send to"
           className="sm:col-span-2"
-          checked={draft.host_discovery_enabled}
-          onChange={(event) => set("host_discovery_enabled", event.target.checked)}
-          label="Hosts can be discovered without a port scan"
-          hint="By ping and, on attached networks, by ARP or neighbour discovery."
-        />
+          error={wrong("exclude")}
+          hint="Addresses, blocks or ranges within the network, one a line: 192.0.2.7, 192.0.2.64/26, 192.0.2.10-20."
+        >
+          <Textarea
+            figures
+            rows={2}
+            value={draft.exclude}
+            spellCheck={false}
+            onChange={(event) => set("exclude", event.target.value)}
+          />
+        </Field>
+        <Field
+          label="Send again"
+          error={wrong("retries")}
+          hint="Times an unanswered probe is repeated, 0 to 10."
+        >
+          <Input
+            figures
+            inputMode="numeric"
+            value={draft.retries}
+            onChange={(event) => set("retries", event.target.value.replace(/\D/g, ""))}
+          />
+        </Field>
+        <Field
+          label="Parts"
+          error={wrong("shards")}
+          hint="A scan is cut into so many jobs, 1 to 256; agents take them one by one."
+        >
+          <Input
+            figures
+            inputMode="numeric"
+            value={draft.shards}
+            onChange={(event) => set("shards", event.target.value.replace(/\D/g, ""))}
+          />
+        </Field>
+        <fieldset className="flex flex-col gap-2 sm:col-span-2">
+          <legend className="sr-only">What is done besides</legend>
+          <Check
+            checked={draft.identify}
+            onChange={(event) => set("identify", event.target.checked)}
+            label="Services are identified"
+            hint="Open ports are talked to, to learn product, version and certificate."
+          />
+          <Check
+            checked={draft.identify && draft.ssh_audit}
+            disabled={!draft.identify}
+            onChange={(event) => set("ssh_audit", event.target.checked)}
+            label="SSH servers are audited"
+            hint="Which ciphers, key exchanges and ways to sign in they offer."
+          />
+          <Check
+            checked={draft.host_discovery_enabled}
+            onChange={(event) => set("host_discovery_enabled", event.target.checked)}
+            label="Hosts can be discovered without a port scan"
+            hint="By ping and, on attached networks, by ARP or neighbour discovery."
+          />
+        </fieldset>
         {save.error && (
           <p role="alert" className="text-critical foreign sm:col-span-2">
             {errorText(save.error)}
@@ -257,15 +326,25 @@ function PortHint({ spec, protocol }: { spec: string; protocol: Protocol }) {
 }
 
 function RateHint({ draft }: { draft: Draft }) {
-  const rate = Number(draft.scan_rate) || DEFAULT_RATE;
+  const own = isLoopback(draft.cidr) ? LOOPBACK_RATE : DEFAULT_RATE;
+  const rate = Number(draft.scan_rate) || own;
   const cost = estimate(draft.cidr, draft.port_spec, draft.scan_protocol, rate);
-  if (!cost) return "With addresses and ports filled in, the duration is estimated here.";
-  const long = cost.seconds > Number(draft.scan_timeout) * 60;
+  const long = cost !== null && cost.seconds > Number(draft.scan_timeout) * 60;
   return (
-    <span className={long ? "text-high" : undefined}>
-      {compact(Number(cost.probes))} probes, about {duration(cost.seconds)} at {count(rate)} a second
-      {long && `: longer than the ${draft.scan_timeout} minutes it may take`}.
-    </span>
+    <>
+      {draft.scan_rate === "" && (
+        <>
+          Empty: the agent's default: {count(DEFAULT_RATE)} packets/s, {count(LOOPBACK_RATE)} on its own
+          machine.{" "}
+        </>
+      )}
+      {cost && (
+        <span className={long ? "text-high" : undefined}>
+          {compact(Number(cost.probes))} probes, about {duration(cost.seconds)} at {count(rate)} a second
+          {long && `: longer than the ${draft.scan_timeout} minutes it may take`}.
+        </span>
+      )}
+    </>
   );
 }
 
