@@ -167,7 +167,9 @@ fn web_packages() -> Outcome {
         return Ok(());
     }
     announce("installing the web UI's packages");
-    run_in(&web, "npm", &["ci", "--no-audit", "--no-fund"])?;
+    // Not `npm ci`: it refuses a lock without an entry for each other platform's optional binaries, and mirrors do not
+    // carry all of those. This installs the locked versions too, and leaves the lock as it is.
+    run_in(&web, "npm", &["install", "--no-save", "--no-audit", "--no-fund"])?;
     fs::write(stamp, lock)?;
     Ok(())
 }
