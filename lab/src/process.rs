@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{SigSet, SigmaskHow, Signal, kill},
     unistd::Pid,
 };
 
@@ -24,7 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Process {
     /// Starts a command that was made by [`in_namespace`] or [`bound`].
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
-        Ok(Self { child: command.stdin(Stdio::null()).spawn()? })
+        // A child inherits the caller's signal mask, and one that blocks SIGTERM could never be asked to end.
+        let mask = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let child = command.stdin(Stdio::null()).spawn();
+        mask.thread_set_mask()?;
+        Ok(Self { child: child? })
     }
 
     /// The process's number.
@@ -75,4 +79,22 @@ pub fn bound(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program).process_group(0);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_that_holds_signals_back_can_still_end_its_children() {
+        let mut held = SigSet::empty();
+        held.add(Signal::SIGTERM);
+        held.thread_block().expect("block");
+        let mut process = Process::spawn(bound("sleep").arg("60")).expect("sleep");
+        process.stop();
+        let status = process.exited().expect("status").expect("ended");
+        assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+    }
 }

@@ -193,8 +193,8 @@ fn print_ports(client: &Client, scan: i64) -> Outcome {
     }
     println!("{} open ports", ports.len());
     for port in ports {
-        let what = [&port["service_guess"], &port["banner"]].map(|text| text.as_str().unwrap_or_default());
-        println!("  {:<22} {:<12} {}", place_of(&port), what[0], what[1]);
+        let words = ["service_guess", "product", "version"].map(|key| port[key].as_str().unwrap_or_default());
+        println!("  {:<22} {:<12} {} {}", place_of(&port), words[0], words[1], words[2]);
     }
     Ok(())
 }

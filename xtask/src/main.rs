@@ -29,7 +29,7 @@ Usage: cargo xtask COMMAND
       --listen ADDRESS   as above
       --exit             end after the last scan instead of waiting for Ctrl-C
   test [STAGE ...] set-up, then every test, or only the stages named:
-                   format lint licences web rust docs client release browser demo fuzz
+                   format web lint licences rust proof docs client release browser demo fuzz
   client           write web/openapi.json and the typed client from the server's routes
   fuzz [SECONDS]   run every fuzz target for SECONDS (default 10)
 ";

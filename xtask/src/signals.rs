@@ -10,8 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::tools::Outcome;
 
-/// Holds SIGINT, SIGTERM and SIGHUP back so that the program can end its children in order first. Children
-/// start with an empty mask: std resets it.
+/// Holds SIGINT, SIGTERM and SIGHUP back so that the program can end its children in order first.
 pub struct Ending {
     arrived: Receiver<()>,
 }
