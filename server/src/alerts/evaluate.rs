@@ -187,7 +187,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{input::parse_rule_ports, policy::Rule};
+    use crate::{alerts::config::SshAlertDefaults, input::parse_rule_ports, policy::Rule};
 
     const HOST: &str = "192.0.2.7";
 
@@ -237,7 +237,7 @@ mod tests {
             global: rules(case.global).into_iter().collect(),
             network: rules(case.network).into_iter().collect(),
         };
-        let config = AlertConfig::resolve(case.config.as_ref(), None);
+        let config = AlertConfig::resolve(case.config.as_ref(), &SshAlertDefaults::default());
         let findings = Findings { ports: case.ports, ssh: case.ssh };
         let alerts = evaluate(&findings, &policy, &config);
         alerts.into_iter().map(|alert| alert.message).collect()

@@ -12,6 +12,7 @@ use crate::{
     store::{
         alert_evaluation::{self as store, AlertRow},
         scan_lifecycle::RunningScan,
+        settings,
     },
 };
 
@@ -26,8 +27,8 @@ pub async fn raise_for_scan(
         return Ok(Vec::new());
     }
     let policy = store::policy(&mut *db, scan.network_id).await?;
-    let ssh_defaults = store::ssh_defaults(&mut *db).await?;
-    let config = AlertConfig::resolve(scan.alert_config.as_ref(), ssh_defaults.as_ref());
+    let ssh_defaults = settings::ssh_alert_defaults(&mut *db).await?;
+    let config = AlertConfig::resolve(scan.alert_config.as_ref(), &ssh_defaults);
     let findings = Findings {
         ports: store::port_findings(&mut *db, scan).await?,
         ssh: store::ssh_findings(&mut *db, scan).await?,

@@ -712,8 +712,6 @@ mod tests {
             Record::Service(Box::new(service))
         };
         let ports = || vec![open(&app, "10.99.0.7", 22), open(&app, "10.99.0.7", 443)];
-        sqlx::query("insert into settings (key, value) values ('ssh_alert_defaults', '{\"ssh_config_regression\": true, \"ssh_insecure_auth\": true}')")
-            .execute(app.pool()).await.expect("settings");
         worker
             .scan(network_id, &[ports(), vec![server(&["publickey"], Vec::new()), secure("a")]].concat())
             .await;

@@ -1,57 +1,25 @@
 //! `/api/settings`: values that count for the whole installation.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{ApiRouter, Json, Problem};
 use crate::{
+    alerts::config::SshAlertDefaults,
     audit::{Actor, Entry},
     auth::{Access, Caller, Permission},
     input::parse_version,
     state::AppState,
-    store::settings as store,
+    store::settings::{self as store, SSH_ALERT_DEFAULTS},
 };
-
-const SSH_ALERT_DEFAULTS: &str = "ssh_alert_defaults";
 
 pub(super) fn routes() -> ApiRouter {
     ApiRouter::new()
         .route(Access::Needs(Permission::SettingsManage), routes!(show_ssh_alert_defaults))
         .route(Access::Needs(Permission::SettingsManage), routes!(update_ssh_alert_defaults))
-}
-
-/// Which SSH findings raise alerts in networks that have no alert settings of their own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub(crate) struct SshAlertDefaults {
-    /// Passwords or keyboard-interactive log-ins are taken.
-    pub ssh_insecure_auth: bool,
-    /// A cipher is weak.
-    pub ssh_weak_cipher: bool,
-    /// A key exchange is weak.
-    pub ssh_weak_kex: bool,
-    /// The software is older than the threshold.
-    pub ssh_outdated_version: bool,
-    /// The settings became weaker than before.
-    pub ssh_config_regression: bool,
-    /// Older OpenSSH is outdated.
-    pub ssh_version_threshold: String,
-}
-
-impl Default for SshAlertDefaults {
-    fn default() -> Self {
-        Self {
-            ssh_insecure_auth: true,
-            ssh_weak_cipher: false,
-            ssh_weak_kex: false,
-            ssh_outdated_version: false,
-            ssh_config_regression: true,
-            ssh_version_threshold: "8.0.0".to_owned(),
-        }
-    }
 }
 
 /// What to change. What is left out or `null` stays as it is.
@@ -72,17 +40,11 @@ struct SshAlertDefaultsUpdate {
     ssh_version_threshold: Option<String>,
 }
 
-/// The settings as stored, or those a new installation has.
-pub(super) async fn ssh_alert_defaults(state: &AppState) -> Result<SshAlertDefaults, Problem> {
-    let stored = store::find(&state.pool, SSH_ALERT_DEFAULTS).await?;
-    Ok(stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default())
-}
-
 /// Shows which SSH findings raise alerts by default.
 #[utoipa::path(get, path = "/api/settings/ssh-alert-defaults", tag = "settings",
     responses((status = 200, body = SshAlertDefaults)))]
 async fn show_ssh_alert_defaults(State(state): State<AppState>) -> Result<Json<SshAlertDefaults>, Problem> {
-    Ok(Json(ssh_alert_defaults(&state).await?))
+    Ok(Json(store::ssh_alert_defaults(&state.pool).await?))
 }
 
 /// Changes which SSH findings raise alerts by default.
@@ -98,7 +60,7 @@ async fn update_ssh_alert_defaults(
         let message = format!("{given:?} is not a version; write it as 8.0.0");
         return Err(Problem::invalid_value(&["body", "ssh_version_threshold"], message, given));
     }
-    let before = ssh_alert_defaults(&state).await?;
+    let before = store::ssh_alert_defaults(&state.pool).await?;
     let after = SshAlertDefaults {
         ssh_insecure_auth: body.ssh_insecure_auth.unwrap_or(before.ssh_insecure_auth),
         ssh_weak_cipher: body.ssh_weak_cipher.unwrap_or(before.ssh_weak_cipher),

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use portreeve_model::Transport;
-use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::scan_lifecycle::RunningScan;
@@ -54,16 +53,6 @@ impl RuleRow {
             action: if self.rule_type == "block" { RuleAction::Block } else { RuleAction::Allow },
         })
     }
-}
-
-/// The installation's SSH alert settings.
-pub async fn ssh_defaults(db: impl PgExecutor<'_>) -> sqlx::Result<Option<Value>> {
-    sqlx::query_scalar(
-        "-- ssh_alert_defaults
-        select value from settings where key = 'ssh_alert_defaults'",
-    )
-    .fetch_optional(db)
-    .await
 }
 
 #[derive(sqlx::FromRow)]

@@ -4,8 +4,19 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgExecutor;
 
+use crate::alerts::config::SshAlertDefaults;
+
+/// The key of [`SshAlertDefaults`].
+pub const SSH_ALERT_DEFAULTS: &str = "ssh_alert_defaults";
+
+/// The SSH alert settings as stored, or those a new installation has.
+pub async fn ssh_alert_defaults(db: impl PgExecutor<'_>) -> sqlx::Result<SshAlertDefaults> {
+    let stored = find(db, SSH_ALERT_DEFAULTS).await?;
+    Ok(stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default())
+}
+
 /// The value under a key.
-pub async fn find(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Option<Value>> {
+async fn find(db: impl PgExecutor<'_>, key: &str) -> sqlx::Result<Option<Value>> {
     sqlx::query_scalar("-- find_setting\n select value from settings where key = $1")
         .bind(key)
         .fetch_optional(db)

@@ -7,12 +7,15 @@ use utoipa_axum::routes;
 
 use super::weak_names;
 use crate::{
-    api::{ApiRouter, Problem, Query, common::csv_file, settings::ssh_alert_defaults},
+    api::{ApiRouter, Problem, Query, common::csv_file},
     auth::{Access, Caller, Permission},
     export::Csv,
     input::parse_version,
     state::AppState,
-    store::ssh::{self as store, SshAudit, SshFilter},
+    store::{
+        settings::ssh_alert_defaults,
+        ssh::{self as store, SshAudit, SshFilter},
+    },
 };
 
 /// Lines of the table.
@@ -60,7 +63,7 @@ async fn export_ssh_csv(
     let filter = SshFilter { network_id: query.network_id, limit: MOST_ROWS, ..SshFilter::default() };
     let (servers, _) = store::latest(&state.pool, caller.visible_networks(), &filter).await?;
     // The same threshold that raises alerts, so that table and alerts agree.
-    let threshold = ssh_alert_defaults(&state).await?.ssh_version_threshold;
+    let threshold = ssh_alert_defaults(&state.pool).await?.ssh_version_threshold;
     let mut csv = Csv::with_columns(&COLUMNS);
     for server in servers {
         write_row(&mut csv, &server.now, &threshold);
