@@ -878,6 +878,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn jobs_are_handed_out_in_the_order_of_scans_and_shards() {
+        let app = TestApp::new().await;
+        let worker = Worker::new(&app, "a").await;
+        let mut planned = Vec::new();
+        for name in ["n", "m"] {
+            let network_id = network(&app, name, worker.client.agent_id()).await;
+            sqlx::query("update networks set shards = 8 where id = $1")
+                .bind(network_id)
+                .execute(app.pool())
+                .await
+                .expect("changed");
+            // The clock stands still, so all sixteen jobs are equally old.
+            planned.push(plan(&app, &manual(network_id)).await);
+        }
+        for scan_id in planned {
+            for index in 0..8 {
+                let job = worker.lease().await.expect("a job").job;
+                assert_eq!((job.scan_id, job.shard.index), (scan_id, index));
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn bad_batches_are_refused_and_leave_nothing() {
         let app = TestApp::new().await;
         let worker = Worker::new(&app, "a").await;

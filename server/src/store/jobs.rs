@@ -81,7 +81,7 @@ pub async fn lease(
                      or s.status = 'planned' and not exists (
                          select from scans r where r.network_id = s.network_id and r.kind = s.kind
                              and r.target_address is not distinct from s.target_address and r.status = 'running'))
-            order by j.created_at, j.id
+            order by j.created_at, j.scan_id, j.shard_index
             limit 1
             for update of j skip locked
         ), started as (
