@@ -33,7 +33,7 @@ use crate::{
     },
     live::{AgentEvent, Event, PortEvent},
     state::AppState,
-    store::{agents as store, agents::NewAgent},
+    store::{agents as store, agents::NewAgent, enrollment},
 };
 
 /// An agent says hello this often; one that is silent for five minutes counts as away.
@@ -70,7 +70,7 @@ async fn enroll(
     let attempt = Attempt::new("enrollment", address);
     let mut transaction = app.pool.begin().await?;
     let Some((token_id, creates_local)) =
-        store::use_enrollment_token(&mut *transaction, &hash_token(&request.token), now).await?
+        enrollment::use_up(&mut *transaction, &hash_token(&request.token), now).await?
     else {
         drop(transaction);
         return Err(refuse_enrollment(&app, &attempt).await?);
@@ -86,7 +86,7 @@ async fn enroll(
         created_by: None,
     };
     let agent_id = store::insert(&mut *transaction, &new, now).await?;
-    store::note_enrolled(&mut *transaction, token_id, agent_id).await?;
+    enrollment::note_enrolled(&mut *transaction, token_id, agent_id).await?;
     store::touch(&mut *transaction, agent_id, Some(&short(&request.version, 50)), now).await?;
     let network_id =
         if creates_local { store::insert_local_network(&mut *transaction, agent_id).await? } else { None };
@@ -367,7 +367,7 @@ mod tests {
     use crate::{
         auth::{Role, Token, TokenKind},
         jobs,
-        store::agents::{self, NewEnrollmentToken},
+        store::enrollment::{self, NewEnrollmentToken},
         test_support::{
             TestApp,
             scans::{Worker, host, manual, network, network_of, open, plan, seen, service, texts, value},
@@ -381,14 +381,14 @@ mod tests {
     async fn enrollment_token(app: &TestApp, local: bool) -> String {
         let token = Token::generate(TokenKind::Enrollment);
         let new = NewEnrollmentToken {
-            hash: &token.hash(),
+            token_hash: &token.hash(),
             prefix: &token.display_prefix(),
             description: None,
             creates_local_network: local,
             created_by: None,
             expires_at: app.now() + TimeDelta::hours(1),
         };
-        agents::insert_enrollment_token(app.pool(), &new, app.now()).await.expect("a token");
+        enrollment::insert(app.pool(), &new, app.now()).await.expect("a token");
         token.into_string()
     }
 

@@ -15,7 +15,10 @@ use crate::{
     audit::{Actor, Entry},
     auth::{Access, Caller, Permission, Token, TokenKind},
     state::AppState,
-    store::agents::{self as store, Agent, NewAgent, NewEnrollmentToken},
+    store::{
+        agents::{self as store, Agent, NewAgent},
+        enrollment::{self, NewEnrollmentToken},
+    },
 };
 
 /// The routes of this file.
@@ -367,14 +370,14 @@ async fn create_enrollment_token(
     let (token, expires_at) = (Token::generate(TokenKind::Enrollment), now + TimeDelta::hours(hours));
     let mut transaction = app.pool.begin().await?;
     let new = NewEnrollmentToken {
-        hash: &token.hash(),
+        token_hash: &token.hash(),
         prefix: &token.display_prefix(),
         description: request.description.as_deref(),
         creates_local_network: request.local,
         created_by: Some(caller.user_id),
         expires_at,
     };
-    let id = store::insert_enrollment_token(&mut *transaction, &new, now).await?;
+    let id = enrollment::insert(&mut *transaction, &new, now).await?;
     Entry::new("enrollment_token.create")
         .target("enrollment_token", id)
         .detail(

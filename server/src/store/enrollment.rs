@@ -41,3 +41,34 @@ pub async fn insert(
     .fetch_one(db)
     .await
 }
+
+/// Uses a one-time token up; returns its number and whether it makes the local network. `None`: unknown, used or expired.
+pub async fn use_up(
+    db: impl PgExecutor<'_>,
+    hash: &[u8],
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<(i64, bool)>> {
+    sqlx::query_as(
+        "-- use_enrollment_token
+        update enrollment_tokens set used_at = $2
+        where token_hash = $1 and used_at is null and expires_at > $2
+        returning id, creates_local_network",
+    )
+    .bind(hash)
+    .bind(now)
+    .fetch_optional(db)
+    .await
+}
+
+/// Notes which agent a token became.
+pub async fn note_enrolled(db: impl PgExecutor<'_>, token_id: i64, agent_id: i64) -> sqlx::Result<()> {
+    let result = sqlx::query(
+        "-- note_enrolled
+        update enrollment_tokens set used_by = $2 where id = $1",
+    )
+    .bind(token_id)
+    .bind(agent_id)
+    .execute(db)
+    .await?;
+    super::one_row(&result)
+}
