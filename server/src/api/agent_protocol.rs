@@ -901,6 +901,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_network_can_be_scanned_again_at_once_after_its_agent_was_stopped() {
+        let app = TestApp::new().await;
+        let worker = Worker::new(&app, "a").await;
+        let network_id = network(&app, "n", worker.client.agent_id()).await;
+        let stopped = plan(&app, &manual(network_id)).await;
+        let job = worker.lease().await.expect("a job");
+        worker.put(&job, 0, &[open(&app, "10.99.0.7", 22)]).await.assert_status(200);
+        let path = format!("{BASE_PATH}/jobs/{}/finish", job.job.job_id);
+        let body = json!({ "lease_token": job.lease_token, "outcome": "failed", "error": "the agent was stopped",
+            "batches": 1, "summary": JobSummary::default() });
+        worker.client.post(&path, body).await.assert_status(204);
+        let ended: String =
+            value(&app, "select status || ': ' || error_message from scans where id = $1", stopped).await;
+        assert_eq!(ended, "failed: the agent was stopped");
+
+        // Neither the clock nor anything else moves in between.
+        let next = worker.scan(network_id, &[open(&app, "10.99.0.7", 22)]).await;
+        assert_ne!(next, stopped);
+        assert_eq!(value::<String>(&app, STATUS, next).await, "completed");
+        assert!(worker.lease().await.is_none(), "nothing of the stopped scan is left");
+    }
+
+    #[tokio::test]
     async fn bad_batches_are_refused_and_leave_nothing() {
         let app = TestApp::new().await;
         let worker = Worker::new(&app, "a").await;

@@ -161,3 +161,77 @@ async fn client_address(State(state): State<AppState>, mut request: Request, nex
     web::secure(&mut response);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, Bytes},
+        http::{Method, Request, header},
+    };
+    use futures_util::stream;
+    use serde_json::json;
+
+    use super::{AGENT_BODY_LIMIT, BODY_LIMIT};
+    use crate::{auth::Role, test_support::TestApp};
+
+    fn put(path: &str, media_type: &str) -> axum::http::request::Builder {
+        Request::builder().method(Method::PUT).uri(path).header(header::CONTENT_TYPE, media_type)
+    }
+
+    /// A JSON string of so many bytes, in pieces whose sum nobody says beforehand.
+    fn streamed(bytes: usize) -> Body {
+        const PIECE: usize = 64 << 10;
+        let text = Bytes::from(format!("\"{}\"", "a".repeat(bytes - 2)));
+        let pieces = (0..bytes).step_by(PIECE).map(move |at| text.slice(at..bytes.min(at + PIECE)));
+        Body::from_stream(stream::iter(pieces.map(Ok::<_, std::io::Error>)))
+    }
+
+    #[tokio::test]
+    async fn long_bodies_are_refused_whether_their_length_is_declared_or_not() {
+        const PATH: &str = "/api/settings/ssh-alert-defaults";
+        let app = TestApp::new().await;
+        let admin = app.login(Role::Admin).await;
+        let json = || put(PATH, "application/json");
+
+        let declared = json().header(header::CONTENT_LENGTH, BODY_LIMIT + 1).body(Body::empty());
+        let reply = admin.send(declared.expect("a request")).await;
+        reply.assert_problem(413, "The body has more than 2097152 bytes");
+        let reply = admin.send(json().body(streamed(BODY_LIMIT + 1)).expect("a request")).await;
+        reply.assert_problem(413, "The body is too large for this route");
+        // At the limit it is read, and then judged by what it says.
+        admin.send(json().body(streamed(BODY_LIMIT)).expect("a request")).await.assert_status(422);
+    }
+
+    #[tokio::test]
+    async fn agents_may_send_more_but_not_anything() {
+        let app = TestApp::new().await;
+        let agent = app.agent("a").await;
+        let path = format!("/api/agent/v1/jobs/{}/batches/0", uuid::Uuid::nil());
+        let sent = async |length: usize| {
+            let request = put(&path, "application/x-ndjson").header(header::CONTENT_LENGTH, length);
+            agent.send(request.body(Body::empty()).expect("a request")).await
+        };
+        sent(AGENT_BODY_LIMIT + 1).await.assert_problem(413, "The body has more than 268435456 bytes");
+        assert_ne!(sent(BODY_LIMIT + 1).await.status.as_u16(), 413);
+    }
+
+    #[tokio::test]
+    async fn bodies_of_another_media_type_are_refused() {
+        const PATH: &str = "/api/settings/ssh-alert-defaults";
+        let app = TestApp::new().await;
+        let admin = app.login(Role::Admin).await;
+        let body = json!({ "ssh_weak_kex": true }).to_string();
+        for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
+            let request = put(PATH, media_type).body(Body::from(body.clone()));
+            let detail = format!("The body is declared as {media_type:?}; send application/json");
+            admin.send(request.expect("a request")).await.assert_problem(415, &detail);
+        }
+        assert_eq!(admin.get(PATH).await.json()["ssh_weak_kex"], false);
+        for media_type in ["application/json; charset=utf-8", "application/merge-patch+json"] {
+            let request = put(PATH, media_type).body(Body::from(body.clone()));
+            admin.send(request.expect("a request")).await.assert_status(200);
+        }
+        let broken = put(PATH, "application/json").body(Body::from("{\"ssh_weak_kex\": tr"));
+        admin.send(broken.expect("a request")).await.assert_status(422);
+    }
+}
