@@ -201,7 +201,7 @@ fn print_ports(client: &Client, scan: i64) -> Outcome {
 
 fn print_difference(client: &Client, first: i64, second: i64) -> Outcome {
     let diff = client.get(&format!("/api/scans/{second}/diff?compare_to={first}"))?;
-    for (sign, key) in [("+", "added"), ("-", "removed")] {
+    for (sign, key) in [("+", "added_ports"), ("-", "removed_ports")] {
         for port in diff[key].as_array().into_iter().flatten() {
             println!("  {sign} {}", place_of(port));
         }
