@@ -12,7 +12,7 @@ import {
   scanQuery,
   scansQuery,
 } from "@/api/queries";
-import type { ScanDetail, ScanPort } from "@/api/types";
+import type { ScanDetail, ScanDiff, ScanPort } from "@/api/types";
 import { useCancelScan, useStartScan } from "@/lib/actions";
 import { cx } from "@/lib/cx";
 import { absoluteTime, clockTime, compact, count, duration, parseTime, percent } from "@/lib/format";
@@ -385,6 +385,59 @@ function Ports({ rows, active }: { rows: readonly Row[]; active: boolean }) {
   );
 }
 
+interface Difference extends Row {
+  kind: ChangeKind;
+  before?: Row;
+}
+
+function differences(data: ScanDiff): Difference[] {
+  return [
+    ...data.added_ports.map((port) => ({ ...rowOf(port), kind: "added" as const })),
+    ...data.removed_ports.map((port) => ({ ...rowOf(port), kind: "removed" as const })),
+    ...data.changed_ports.map(({ before, after }) => ({
+      ...rowOf(after),
+      kind: "changed" as const,
+      before: rowOf(before),
+    })),
+  ];
+}
+
+const diffColumns: readonly Column<Difference>[] = [
+  {
+    id: "kind",
+    head: <span className="sr-only">Difference</span>,
+    cell: (row) => <ChangeMark kind={row.kind} />,
+  },
+  { id: "ip", head: "Address", cell: (row) => <AddressLink ip={row.ip} /> },
+  { id: "port", head: "Port", cell: (row) => <PortLink port={row.port} protocol={row.protocol} /> },
+  {
+    id: "service",
+    head: "Service",
+    cell: (row) => (
+      <>
+        {row.before && row.before.service !== row.service && (
+          <del className="block text-ink-3">{row.before.service ?? "not identified"}</del>
+        )}
+        <ServiceLink service={row.service} />
+      </>
+    ),
+  },
+  {
+    id: "product",
+    head: "Product",
+    cell: (row) => (
+      <>
+        {row.before && (row.before.product !== row.product || row.before.version !== row.version) && (
+          <del className="block text-ink-3">
+            <Product product={row.before.product} version={row.before.version} />
+          </del>
+        )}
+        <Product product={row.product} version={row.version} />
+      </>
+    ),
+  },
+];
+
 function Diff({
   scan,
   compare,
@@ -422,40 +475,44 @@ function Diff({
       {other !== undefined && (
         <Loaded query={diff} what="The comparison">
           {(data) => {
-            const lines: [ChangeKind, string, readonly ScanPort[]][] = [
-              ["added", "open here, not there", data.added_ports],
-              ["removed", "open there, not here", data.removed_ports],
+            const sums: [ChangeKind, string, number][] = [
+              ["added", "open here, not there", data.added_count],
+              ["removed", "open there, not here", data.removed_count],
+              ["changed", "answer differently", data.changed_count],
             ];
+            const rows = differences(data);
             return (
               <div className="sheet">
                 <div className="flex flex-wrap gap-x-6 gap-y-1 border-b border-line px-4 py-2.5">
-                  {lines.map(([kind, text, ports]) => (
+                  {sums.map(([kind, text, number]) => (
                     <span key={kind} className="inline-flex items-center gap-1.5">
                       <ChangeMark kind={kind} label={text} />
-                      <span className="figures font-semibold">{count(ports.length)}</span> {text}
+                      <span className="figures font-semibold">{count(number)}</span> {text}
                     </span>
                   ))}
                   <span className="text-ink-2">
-                    <span className="figures font-semibold">{count(data.unchanged_ports.length)}</span> in
-                    both
+                    <span className="figures font-semibold">{count(data.unchanged_count)}</span> in both
                   </span>
+                  {data.only_ip && (
+                    <span className="text-ink-2">
+                      only <span className="figures">{data.only_ip}</span> is compared
+                    </span>
+                  )}
                 </div>
-                {data.added_ports.length + data.removed_ports.length === 0 ? (
-                  <Empty title="No difference">Both scans found the same open ports.</Empty>
+                {rows.length === 0 ? (
+                  <Empty title="No difference">
+                    Both scans found the same ports open, with the same services.
+                  </Empty>
                 ) : (
                   <Table
                     caption="Differences"
                     rowKey={(row) => `${row.kind} ${rowKey(row)}`}
-                    rows={lines.flatMap(([kind, , ports]) => ports.map((port) => ({ ...rowOf(port), kind })))}
-                    columns={[
-                      {
-                        id: "kind",
-                        head: <span className="sr-only">Difference</span>,
-                        cell: (row) => <ChangeMark kind={row.kind} />,
-                      },
-                      ...columns,
-                    ]}
+                    rows={rows.slice(0, 2000)}
+                    columns={diffColumns}
                   />
+                )}
+                {rows.length > 2000 && (
+                  <p className="border-t border-line px-4 py-2 text-ink-2">The first 2000 are shown.</p>
                 )}
               </div>
             );
