@@ -49,6 +49,19 @@ describe("a scan that goes on", () => {
     expect(isStale(["scan", 7])).toBe(false);
   });
 
+  it("moves on the dashboard, which loads again only for a scan that it does not show", () => {
+    const trust = { active_scans: [{ id: 7, status: "running", progress_percent: 10, port_count: 0 }] };
+    queries.setQueryData(["dashboard"], { trust });
+    queries.setQueryData(["scans", {}], { scans: [{ id: 7 }], total: 1 });
+    applyEvents(queries, [{ name: "scan", data: scanEvent() }]);
+    expect(queries.getQueryData(["dashboard"])).toMatchObject({
+      trust: { active_scans: [{ id: 7, progress_percent: 40, port_count: 2 }] },
+    });
+    expect(isStale(["dashboard"])).toBe(false);
+    applyEvents(queries, [{ name: "scan", data: scanEvent({ scan_id: 8 }) }]);
+    expect(isStale(["dashboard"])).toBe(true);
+  });
+
   it("is fetched where no list has it yet", () => {
     queries.setQueryData(["scans", {}], { scans: [], total: 0 });
     applyEvents(queries, [{ name: "scan", data: scanEvent({ status: "planned" }) }]);

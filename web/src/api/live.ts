@@ -1,5 +1,5 @@
 import type { QueryClient } from "@tanstack/react-query";
-import type { Scan, ScanDetail } from "./types";
+import type { Dashboard, Scan, ScanDetail } from "./types";
 
 /** What the server sends at `/api/events`. */
 export interface ScanEvent {
@@ -100,6 +100,7 @@ function applyScan(queries: QueryClient, event: ScanEvent, stale: Set<string>): 
     return { ...list, scans };
   });
   if (!listed) stale.add("scans");
+  applyToDashboard(queries, event, fields, stale);
   if (before && before.status !== event.status) stale.add("scan");
   if (FINAL.has(event.status)) {
     for (const key of [
@@ -116,6 +117,25 @@ function applyScan(queries: QueryClient, event: ScanEvent, stale: Set<string>): 
       stale.add(key);
     }
   }
+}
+
+/** A scan that the dashboard shows moves on; one that it does not show yet makes it stale. */
+function applyToDashboard(
+  queries: QueryClient,
+  event: ScanEvent,
+  fields: Partial<Scan>,
+  stale: Set<string>,
+): void {
+  const known = queries.getQueryData<Dashboard>(["dashboard"]);
+  if (!known) return;
+  if (!known.trust.active_scans.some((scan) => scan.id === event.scan_id)) {
+    stale.add("dashboard");
+    return;
+  }
+  const active_scans = known.trust.active_scans.map((scan) =>
+    scan.id === event.scan_id ? { ...scan, ...fields, port_count: event.open_ports } : scan,
+  );
+  queries.setQueryData<Dashboard>(["dashboard"], { ...known, trust: { ...known.trust, active_scans } });
 }
 
 /** Adds what arrived to what is known: newest first, one entry per place, later facts replace earlier ones. */

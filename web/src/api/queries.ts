@@ -31,6 +31,11 @@ export const versionQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
+export const dashboardQuery = queryOptions({
+  queryKey: ["dashboard"],
+  queryFn: () => call(client.GET("/api/dashboard")),
+});
+
 export const networksQuery = queryOptions({
   queryKey: ["networks"],
   queryFn: async () => (await call(client.GET("/api/networks"))).networks,
@@ -126,6 +131,13 @@ export const hostQuery = (id: number) =>
   queryOptions({
     queryKey: ["host", id],
     queryFn: () => call(client.GET("/api/hosts/{host_id}/overview", { params: { path: { host_id: id } } })),
+  });
+
+/** A port with the whole finding about its service. */
+export const portQuery = (id: number) =>
+  queryOptions({
+    queryKey: ["ports", "one", id],
+    queryFn: () => call(client.GET("/api/ports/{port_id}", { params: { path: { port_id: id } } })),
   });
 
 export const changesQuery = (query: Query<"/api/changes">) =>

@@ -52,6 +52,20 @@ const changeKinds: Record<string, { label: string; mark: ChangeKind }> = {
 
 export const changeKindOptions = Object.entries(changeKinds).map(([value, { label }]) => ({ value, label }));
 
+const doubts: Record<string, { state: string; label: string }> = {
+  no_agent: { state: "failed", label: "no agent" },
+  agent_offline: { state: "failed", label: "agent offline" },
+  last_scan_failed: { state: "failed", label: "last scan failed" },
+  overdue: { state: "in_progress", label: "overdue" },
+  never_scanned: { state: "planned", label: "never scanned" },
+  misses: { state: "in_progress", label: "misses open ports" },
+};
+
+/** Why a network is in doubt, as a mark and in words. */
+export function doubt(reason: string): { state: string; label: string } {
+  return doubts[reason] ?? { state: "in_progress", label: words(reason) };
+}
+
 export function changeMark(kind: string): ChangeKind {
   return changeKinds[kind]?.mark ?? "changed";
 }

@@ -1,20 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
-import {
-  agentsQuery,
-  alertsQuery,
-  changesQuery,
-  latestScansQuery,
-  networksQuery,
-  scansQuery,
-} from "@/api/queries";
-import type { Agent, Alert, Network } from "@/api/types";
-import { coverageOf } from "@/lib/coverage";
-import { count, endpoint, plural } from "@/lib/format";
-import { useNow } from "@/lib/now";
+import { useState } from "react";
+import { agentsQuery, dashboardQuery, networksQuery, scansQuery } from "@/api/queries";
+import type { Dashboard } from "@/api/types";
+import { count, endpoint, percent, plural } from "@/lib/format";
 import { lastVisit } from "@/lib/visit";
-import { alertTypeName, changeMark } from "@/lib/words";
+import { alertTypeName, changeMark, doubt } from "@/lib/words";
 import { buttonLook } from "@/ui/button";
 import { ChangeLine } from "@/ui/change-line";
 import { ChangeMark, SeverityMark, StateMark } from "@/ui/marks";
@@ -27,17 +18,20 @@ import { NetworkLink } from "@/ui/values";
 
 /** Three questions, in this order: what changed, what needs me, can I trust what I see. */
 export function DashboardPage() {
-  const networks = useQuery(networksQuery);
-  const agents = useQuery(agentsQuery);
-  const running = useQuery(scansQuery({ limit: 20 }));
-  const active = (running.data?.scans ?? []).filter(
-    (scan) => scan.status === "running" || scan.status === "planned",
-  );
-  const isNew = networks.data !== undefined && running.data !== undefined && running.data.scans.length === 0;
-
+  const dashboard = useQuery(dashboardQuery);
   return (
-    <Page title="Dashboard" heading={<Headline />}>
-      {isNew && <FirstSteps networks={networks.data} agents={agents.data ?? []} />}
+    <Loaded query={dashboard} what="The dashboard" rows={10}>
+      {(data) => <DashboardView dashboard={data} />}
+    </Loaded>
+  );
+}
+
+function DashboardView({ dashboard }: { dashboard: Dashboard }) {
+  const { changed, attention, trust, totals } = dashboard;
+  const active = trust.active_scans;
+  return (
+    <Page title="Dashboard" heading={headline(dashboard)} lead={<Totals totals={totals} />}>
+      <FirstSteps />
       {active.length > 0 && (
         <section
           aria-label="Running now"
@@ -66,37 +60,55 @@ export function DashboardPage() {
         </section>
       )}
       <div className="grid items-start gap-4 xl:grid-cols-2">
-        <Changed />
-        <Needs />
+        <Changed changed={changed} />
+        <Needs attention={attention} />
       </div>
-      <Trust />
+      <Trust trust={trust} />
     </Page>
   );
 }
 
 /** The state of things in a sentence. */
-function Headline() {
-  const { data: alerts } = useQuery(openAlerts);
-  const { rows } = useCoverage();
-  if (!alerts) return "Dashboard";
-  const number = (severity: string) => alerts.alerts.filter((alert) => alert.severity === severity).length;
-  const [critical, high] = [number("critical"), number("high")];
-  const doubtful = rows.filter((row) => row.verdict.state !== "good").length;
+function headline({ attention: { open }, trust, totals }: Dashboard): string {
+  const urgent = open.critical + open.high;
   const needs =
-    critical + high > 0
-      ? `${[critical > 0 && `${count(critical)} critical`, high > 0 && `${count(high)} high`].filter(Boolean).join(" and ")} ${critical + high === 1 ? "alert needs" : "alerts need"} you`
-      : alerts.total > 0
-        ? `${plural(alerts.total, "alert")}, none urgent`
+    urgent > 0
+      ? `${[open.critical > 0 && `${count(open.critical)} critical`, open.high > 0 && `${count(open.high)} high`].filter(Boolean).join(" and ")} ${urgent === 1 ? "alert needs" : "alerts need"} you`
+      : open.total > 0
+        ? `${plural(open.total, "alert")}, none urgent`
         : "Nothing needs you";
-  if (rows.length === 0) return alerts.total > 0 ? needs : "Nothing is watched yet";
-  const trust =
+  if (totals.networks === 0) return open.total > 0 ? needs : "Nothing is watched yet";
+  const doubtful = trust.doubtful_networks.length;
+  const believed =
     doubtful === 0
       ? "every network is up to date"
-      : `${count(doubtful)} of ${plural(rows.length, "network")} ${doubtful === 1 ? "is" : "are"} in doubt`;
-  return `${needs}; ${trust}`;
+      : `${count(doubtful)} of ${plural(totals.networks, "network")} ${doubtful === 1 ? "is" : "are"} in doubt`;
+  return `${needs}; ${believed}`;
 }
 
-function FirstSteps({ networks, agents }: { networks: readonly Network[]; agents: readonly Agent[] }) {
+function Totals({ totals }: { totals: Dashboard["totals"] }) {
+  const figures: [string, number, string][] = [
+    ["/networks", totals.networks, totals.networks === 1 ? "network" : "networks"],
+    ["/hosts", totals.hosts, totals.hosts === 1 ? "host" : "hosts"],
+    ["/ports", totals.open_ports, totals.open_ports === 1 ? "open port" : "open ports"],
+  ];
+  return (
+    <span className="inline-flex flex-wrap gap-x-4">
+      {figures.map(([to, number, name]) => (
+        <Link key={to} to={to} className="hover:text-sea hover:underline">
+          <span className="figures font-semibold">{count(number)}</span> {name}
+        </Link>
+      ))}
+    </span>
+  );
+}
+
+/** What is to do until the first scan; nothing after it. */
+function FirstSteps() {
+  const { data: networks } = useQuery(networksQuery);
+  const { data: agents = [] } = useQuery(agentsQuery);
+  const { data: scans } = useQuery(scansQuery({ limit: 1 }));
+  if (!networks || !scans || scans.scans.length > 0) return null;
   const first = networks[0];
   return (
     <Section title="To begin with">
@@ -154,18 +166,23 @@ function Step({ done, title, children }: { done: boolean; title: string; childre
   );
 }
 
-function Changed() {
+function Changed({ changed }: { changed: Dashboard["changed"] }) {
   const [since] = useState(() => lastVisit());
-  const changes = useQuery(changesQuery({ limit: 40 }));
+  const sums = { added: 0, removed: 0, changed: 0 };
+  for (const { kind, count: number } of changed.counts) sums[changeMark(kind)] += number;
+  const rows = changed.newest.slice(0, 10);
   return (
     <Section
       title="What changed"
       note={
-        since ? (
-          <>
-            you were here <Time at={since.toISOString()} />
-          </>
-        ) : undefined
+        <>
+          in the last day
+          {since && (
+            <>
+              ; you were here <Time at={since.toISOString()} />
+            </>
+          )}
+        </>
       }
       bare
       actions={
@@ -174,54 +191,53 @@ function Changed() {
         </Link>
       }
     >
-      <Loaded query={changes} what="The changes" rows={6}>
-        {({ changes: rows, next_cursor }) => {
-          if (rows.length === 0) {
-            return (
-              <Empty title="Nothing has changed yet">
-                From the second scan of a network on, every difference is listed here.
-              </Empty>
-            );
-          }
-          const counts = { added: 0, removed: 0, changed: 0 };
-          for (const change of rows) counts[changeMark(change.kind)] += 1;
-          return (
-            <>
-              <div className="flex flex-wrap gap-x-6 gap-y-1 border-b border-line px-4 py-2.5">
-                {(["added", "removed", "changed"] as const).map((kind) => (
-                  <span key={kind} className="inline-flex items-baseline gap-1.5">
-                    <ChangeMark kind={kind} label={kind} />
-                    <span className="figures text-lg font-semibold">{counts[kind]}</span>
-                    <span className="text-ink-2">
-                      {{ added: "appeared", removed: "went away", changed: "became different" }[kind]}
-                    </span>
-                  </span>
-                ))}
-                {next_cursor && (
-                  <span className="self-center text-sm text-ink-3">in the last {rows.length}</span>
-                )}
-              </div>
-              <ul>
-                {rows.slice(0, 10).map((change) => (
-                  <ChangeLine key={change.id} change={change} withNetwork compact />
-                ))}
-              </ul>
-            </>
-          );
-        }}
-      </Loaded>
+      {rows.length === 0 ? (
+        <Empty title="Nothing changed in the last day">
+          From the second scan of a network on, every difference is listed here.
+        </Empty>
+      ) : (
+        <>
+          <div className="flex flex-wrap gap-x-6 gap-y-1 border-b border-line px-4 py-2.5">
+            {(["added", "removed", "changed"] as const).map((kind) => (
+              <span key={kind} className="inline-flex items-baseline gap-1.5">
+                <ChangeMark kind={kind} label={kind} />
+                <span className="figures text-lg font-semibold">{count(sums[kind])}</span>
+                <span className="text-ink-2">
+                  {{ added: "appeared", removed: "went away", changed: "became different" }[kind]}
+                </span>
+              </span>
+            ))}
+          </div>
+          <ul>
+            {rows.map((change) => (
+              <ChangeLine key={change.id} change={change} withNetwork compact />
+            ))}
+          </ul>
+          {changed.total > rows.length && (
+            <p className="border-t border-line px-4 py-2 text-sm text-ink-3">
+              The newest {rows.length} of {count(changed.total)}.
+            </p>
+          )}
+        </>
+      )}
     </Section>
   );
 }
 
-const openAlerts = alertsQuery({ acknowledged: false, limit: 200 });
 const order = ["critical", "high", "medium", "info"] as const;
 
-function Needs() {
-  const alerts = useQuery(openAlerts);
+function Needs({ attention: { open, alerts } }: { attention: Dashboard["attention"] }) {
   return (
     <Section
       title="What needs you"
+      note={
+        [
+          open.assigned_to_me > 0 && `${count(open.assigned_to_me)} assigned to you`,
+          open.snoozed > 0 && `${count(open.snoozed)} snoozed`,
+        ]
+          .filter(Boolean)
+          .join(", ") || undefined
+      }
       bare
       actions={
         <Link to="/alerts" className={buttonLook("quiet", true)}>
@@ -229,196 +245,170 @@ function Needs() {
         </Link>
       }
     >
-      <Loaded query={alerts} what="The alerts" rows={6}>
-        {({ alerts: rows, total }) => {
-          if (rows.length === 0) return <Empty title="Nothing needs you">No alert is open.</Empty>;
-          const worst = rows.toSorted((a, b) => rank(a) - rank(b) || b.id - a.id).slice(0, 10);
-          return (
-            <>
-              <div className="flex flex-wrap gap-x-6 gap-y-1 border-b border-line px-4 py-2.5">
-                {order.map((severity) => {
-                  const number = rows.filter((alert) => alert.severity === severity).length;
-                  return (
-                    <Link
-                      key={severity}
-                      to="/alerts"
-                      search={{ severity }}
-                      className="inline-flex items-baseline gap-1.5 rounded-sm hover:underline"
-                    >
-                      <SeverityMark severity={severity} bare />
-                      <span className="figures text-lg font-semibold">{count(number)}</span>
-                      <span className="text-ink-2">{severity}</span>
-                    </Link>
-                  );
-                })}
-                {total > rows.length && (
-                  <span className="self-center text-sm text-ink-3">
-                    in the newest {rows.length} of {count(total)}
+      {open.total === 0 ? (
+        <Empty title="Nothing needs you">No alert is open.</Empty>
+      ) : (
+        <>
+          <div className="flex flex-wrap gap-x-6 gap-y-1 border-b border-line px-4 py-2.5">
+            {order.map((severity) => (
+              <Link
+                key={severity}
+                to="/alerts"
+                search={{ severity }}
+                className="inline-flex items-baseline gap-1.5 rounded-sm hover:underline"
+              >
+                <SeverityMark severity={severity} bare />
+                <span className="figures text-lg font-semibold">{count(open[severity])}</span>
+                <span className="text-ink-2">{severity}</span>
+              </Link>
+            ))}
+          </div>
+          <ul>
+            {alerts.map((alert) => (
+              <li key={alert.id} className="border-b border-line/70 last:border-0">
+                <Link
+                  to="/alerts"
+                  search={{ id: alert.id }}
+                  className="flex items-start gap-2.5 px-4 py-1.5 hover:bg-water-2"
+                >
+                  <span className="pt-0.5">
+                    <SeverityMark severity={alert.severity ?? "info"} bare />
                   </span>
-                )}
-              </div>
-              <ul>
-                {worst.map((alert) => (
-                  <li key={alert.id} className="border-b border-line/70 last:border-0">
-                    <Link
-                      to="/alerts"
-                      search={{ id: alert.id }}
-                      className="flex items-start gap-2.5 px-4 py-1.5 hover:bg-water-2"
-                    >
-                      <span className="pt-0.5">
-                        <SeverityMark severity={alert.severity ?? "info"} bare />
-                      </span>
-                      <span className="min-w-0 flex-1">
-                        <span className="flex flex-wrap items-baseline gap-x-2">
-                          <span className="font-medium">{alertTypeName(alert.type)}</span>
-                          {alert.ip && (
-                            <span className="figures foreign">
-                              {alert.port == null ? alert.ip : endpoint(alert.ip, alert.port)}
-                            </span>
-                          )}
+                  <span className="min-w-0 flex-1">
+                    <span className="flex flex-wrap items-baseline gap-x-2">
+                      <span className="font-medium">{alertTypeName(alert.type)}</span>
+                      {alert.ip && (
+                        <span className="figures foreign">
+                          {alert.port == null ? alert.ip : endpoint(alert.ip, alert.port)}
                         </span>
-                        <span className="block truncate text-sm text-ink-2">
-                          {alert.network_name ?? alert.message}
-                        </span>
-                      </span>
-                      <span className="shrink-0 text-sm text-ink-3">
-                        <Time at={alert.created_at} />
-                      </span>
-                    </Link>
-                  </li>
-                ))}
-              </ul>
-            </>
-          );
-        }}
-      </Loaded>
+                      )}
+                    </span>
+                    <span className="block truncate text-sm text-ink-2">
+                      {alert.network_name ?? alert.message}
+                    </span>
+                  </span>
+                  <span className="shrink-0 text-sm text-ink-3">
+                    <Time at={alert.created_at} />
+                  </span>
+                </Link>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
     </Section>
   );
 }
 
-function rank(alert: Alert): number {
-  const at = order.findIndex((severity) => severity === alert.severity);
-  return at < 0 ? order.length : at;
-}
-
-function useCoverage() {
-  const now = useNow();
-  const networks = useQuery(networksQuery);
-  const agents = useQuery(agentsQuery);
-  const latest = useQuery(latestScansQuery);
-  const rows = useMemo(
-    () =>
-      (networks.data ?? []).map((network) => {
-        const scan = latest.data?.find((entry) => entry.network_id === network.id)?.scan ?? null;
-        const agent = agents.data?.find((each) => each.id === network.scanner_id) ?? null;
-        return { network, scan, agent, verdict: coverageOf(network, scan, agent, now) };
-      }),
-    [networks.data, latest.data, agents.data, now],
-  );
-  return { rows, networks, agents };
-}
-
-function Trust() {
-  const { rows, networks, agents } = useCoverage();
-  const doubtful = rows.filter((row) => row.verdict.state !== "good").length;
-  const online = (agents.data ?? []).filter((agent) => agent.online).length;
+function Trust({ trust }: { trust: Dashboard["trust"] }) {
+  const { data: networks = [] } = useQuery(networksQuery);
+  const doubts = new Map(trust.doubtful_networks.map((network) => [network.id, network.reasons]));
+  const agents = new Map(trust.agents.map((agent) => [agent.id, agent]));
+  // Those in doubt first.
+  const rows = networks.toSorted((a, b) => Number(doubts.has(b.id)) - Number(doubts.has(a.id)));
   return (
     <Section
       title="Can you trust what you see"
-      note={
-        networks.data &&
-        `${plural(rows.length, "network")}, ${doubtful === 0 ? "all up to date" : `${count(doubtful)} in doubt`}; ${count(online)} of ${plural(agents.data?.length ?? 0, "agent")} online`
-      }
+      note={[
+        doubts.size === 0 ? "all up to date" : `${count(doubts.size)} in doubt`,
+        `${count(trust.agents_online)} of ${plural(trust.agents.length, "agent")} online`,
+        trust.worst_miss_estimate != null &&
+          trust.worst_miss_estimate > 0 &&
+          `${percent(trust.worst_miss_estimate)} of the open ports missed where it is worst, estimated`,
+      ]
+        .filter(Boolean)
+        .join("; ")}
       bare
     >
-      <Loaded query={networks} what="The networks" rows={4}>
-        {() =>
-          rows.length === 0 ? (
-            <Empty
-              title="Nothing is watched yet"
-              action={
-                <Link to="/networks" search={{ new: true }} className={buttonLook("primary")}>
-                  Add a network
-                </Link>
-              }
-            />
-          ) : (
-            <Table
-              caption="Coverage"
-              rows={rows}
-              rowKey={(row) => row.network.id}
-              columns={[
-                {
-                  id: "verdict",
-                  head: "Verdict",
-                  cell: (row) => (
-                    <StateMark
-                      state={
-                        { good: "completed", late: "in_progress", bad: "failed", none: "planned" }[
-                          row.verdict.state
-                        ]
-                      }
-                      label={row.verdict.text}
-                    />
-                  ),
-                },
-                {
-                  id: "network",
-                  head: "Network",
-                  cell: (row) => <NetworkLink id={row.network.id} name={row.network.name} />,
-                },
-                {
-                  id: "cidr",
-                  head: "Addresses",
-                  from: "md",
-                  cell: (row) => <span className="figures">{row.network.cidr}</span>,
-                },
-                {
-                  id: "scan",
-                  head: "Last finished scan",
-                  cell: (row) =>
-                    row.scan ? (
-                      <Link
-                        to="/scans/$scanId"
-                        params={{ scanId: String(row.scan.id) }}
-                        className="hover:text-sea hover:underline"
-                      >
-                        <Time at={row.scan.completed_at ?? row.scan.started_at} />
-                      </Link>
-                    ) : (
-                      <span className="text-ink-3">never</span>
-                    ),
-                },
-                {
-                  id: "schedule",
-                  head: "Schedule",
-                  from: "sm",
-                  cell: (row) =>
-                    row.network.scan_schedule ? (
-                      <span className="figures">{row.network.scan_schedule}</span>
-                    ) : (
-                      <span className="text-ink-3">by hand</span>
-                    ),
-                },
-                {
-                  id: "agent",
-                  head: "Agent",
-                  from: "sm",
-                  cell: (row) =>
-                    row.agent ? (
-                      <StateMark
-                        state={row.agent.online ? "online" : row.agent.last_seen_at ? "offline" : "waiting"}
-                        label={row.agent.name}
-                      />
-                    ) : (
-                      <span className="text-high">none</span>
-                    ),
-                },
-              ]}
-            />
-          )
-        }
-      </Loaded>
+      {rows.length === 0 ? (
+        <Empty
+          title="Nothing is watched yet"
+          action={
+            <Link to="/networks" search={{ new: true }} className={buttonLook("primary")}>
+              Add a network
+            </Link>
+          }
+        />
+      ) : (
+        <Table
+          caption="Coverage"
+          rows={rows}
+          rowKey={(network) => network.id}
+          columns={[
+            {
+              id: "verdict",
+              head: "Verdict",
+              cell: (network) => <Verdict reasons={doubts.get(network.id)} />,
+            },
+            {
+              id: "network",
+              head: "Network",
+              cell: (network) => <NetworkLink id={network.id} name={network.name} />,
+            },
+            {
+              id: "cidr",
+              head: "Addresses",
+              from: "md",
+              cell: (network) => <span className="figures">{network.cidr}</span>,
+            },
+            {
+              id: "scan",
+              head: "Last scan",
+              cell: (network) =>
+                network.last_scan_id == null ? (
+                  <span className="text-ink-3">never</span>
+                ) : (
+                  <Link
+                    to="/scans/$scanId"
+                    params={{ scanId: String(network.last_scan_id) }}
+                    className="hover:text-sea hover:underline"
+                  >
+                    <Time at={network.last_scan_at} />
+                  </Link>
+                ),
+            },
+            {
+              id: "next",
+              head: "Next run",
+              from: "sm",
+              cell: (network) =>
+                network.next_run_at ? (
+                  <Time at={network.next_run_at} />
+                ) : (
+                  <span className="text-ink-3">by hand</span>
+                ),
+            },
+            {
+              id: "agent",
+              head: "Agent",
+              from: "sm",
+              cell: (network) => {
+                const agent = network.scanner_id == null ? undefined : agents.get(network.scanner_id);
+                return agent ? (
+                  <StateMark
+                    state={agent.online ? "online" : agent.last_seen_at ? "offline" : "waiting"}
+                    label={agent.name}
+                  />
+                ) : (
+                  <span className="text-high">none</span>
+                );
+              },
+            },
+          ]}
+        />
+      )}
     </Section>
+  );
+}
+
+/** Every reason for doubt by name, or none. */
+function Verdict({ reasons }: { reasons: readonly string[] | undefined }) {
+  if (!reasons) return <StateMark state="completed" label="up to date" />;
+  return (
+    <span className="flex flex-col">
+      {reasons.map((reason) => (
+        <StateMark key={reason} {...doubt(reason)} />
+      ))}
+    </span>
   );
 }

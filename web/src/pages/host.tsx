@@ -1,15 +1,16 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
-import { Pencil, Radar } from "lucide-react";
-import { useState } from "react";
+import { ChevronRight, Pencil, Radar } from "lucide-react";
+import { useId, useState } from "react";
 import { call, client } from "@/api/client";
 import { errorText, fieldError } from "@/api/error";
-import { changesQuery, hostQuery } from "@/api/queries";
-import type { Host, HostOverview } from "@/api/types";
+import { hostQuery } from "@/api/queries";
+import type { Host, HostOverview, OpenPort } from "@/api/types";
+import { cx } from "@/lib/cx";
 import { count, plural } from "@/lib/format";
 import { useCan } from "@/lib/session";
 import { alertTypeName } from "@/lib/words";
-import { Button, buttonLook } from "@/ui/button";
+import { Button, buttonLook, IconButton } from "@/ui/button";
 import { ChangeLine } from "@/ui/change-line";
 import { Dialog } from "@/ui/dialog";
 import { Field, Input, Textarea } from "@/ui/field";
@@ -17,10 +18,10 @@ import { SeverityMark, StateMark, Tag } from "@/ui/marks";
 import { Facts, Page, Section } from "@/ui/page";
 import { PortRuler } from "@/ui/ruler";
 import { Empty, Loaded } from "@/ui/states";
-import { Table } from "@/ui/table";
 import { Time } from "@/ui/time";
 import { toast } from "@/ui/toast";
 import { NetworkLink, PortLink, Product, ServiceLink } from "@/ui/values";
+import { FindingOf } from "./finding";
 
 const route = getRouteApi("/app/hosts/$hostId");
 
@@ -35,11 +36,10 @@ export function HostPage() {
 }
 
 function HostView({ overview }: { overview: HostOverview }) {
-  const { host, ports, networks, alerts, ssh, recent_scans } = overview;
+  const { host, ports, networks, alerts, ssh_servers, recent_scans, timeline } = overview;
   const navigate = useNavigate();
   const canRun = useCan("operator");
   const [editing, setEditing] = useState(false);
-  const changes = useQuery(changesQuery({ ip: host.ip, limit: 50 }));
   const rescan = useMutation({
     mutationFn: () =>
       call(client.POST("/api/hosts/{host_id}/rescan", { params: { path: { host_id: host.ip } } })),
@@ -129,49 +129,13 @@ function HostView({ overview }: { overview: HostOverview }) {
         {ports.length === 0 ? (
           <Empty title="No open port known">Nothing was open here when it was last scanned.</Empty>
         ) : (
-          <Table
-            caption="Services"
-            rows={ports.toSorted((a, b) => a.port - b.port)}
-            rowKey={(port) => port.id}
-            columns={[
-              {
-                id: "port",
-                head: "Port",
-                cell: (port) => <PortLink port={port.port} protocol={port.protocol} />,
-              },
-              {
-                id: "service",
-                head: "Service",
-                cell: (port) => <ServiceLink service={port.service_guess} />,
-              },
-              {
-                id: "product",
-                head: "Product",
-                cell: (port) => <Product product={port.product} version={port.version} />,
-              },
-              {
-                id: "banner",
-                head: "Says",
-                from: "md",
-                cell: (port) =>
-                  port.banner && (
-                    <span
-                      className="figures foreign line-clamp-2 max-w-[34rem] text-ink-2"
-                      title={port.banner}
-                    >
-                      {port.banner}
-                    </span>
-                  ),
-              },
-              {
-                id: "first",
-                head: "First seen",
-                from: "lg",
-                cell: (port) => <Time at={port.first_seen_at} />,
-              },
-              { id: "last", head: "Last seen", from: "sm", cell: (port) => <Time at={port.last_seen_at} /> },
-            ]}
-          />
+          <ul aria-label="Services">
+            {ports
+              .toSorted((a, b) => a.port - b.port)
+              .map((port) => (
+                <ServiceRow key={port.id} port={port} />
+              ))}
+          </ul>
         )}
       </Section>
       <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_22rem]">
@@ -184,19 +148,15 @@ function HostView({ overview }: { overview: HostOverview }) {
             </Link>
           }
         >
-          <Loaded query={changes} what="The changes">
-            {({ changes: rows }) =>
-              rows.length === 0 ? (
-                <Empty title="No changes">It looks as it did when it was first seen.</Empty>
-              ) : (
-                <ul>
-                  {rows.map((change) => (
-                    <ChangeLine key={change.id} change={change} withNetwork={networks.length > 1} />
-                  ))}
-                </ul>
-              )
-            }
-          </Loaded>
+          {timeline.length === 0 ? (
+            <Empty title="No changes">It looks as it did when it was first seen.</Empty>
+          ) : (
+            <ul>
+              {timeline.map((change) => (
+                <ChangeLine key={change.id} change={change} withNetwork={networks.length > 1} />
+              ))}
+            </ul>
+          )}
         </Section>
         <div className="flex min-w-0 flex-col gap-4">
           <Section title="Identity">
@@ -219,6 +179,8 @@ function HostView({ overview }: { overview: HostOverview }) {
                   ),
                 ],
                 ["Made by", host.mac_vendor],
+                ["Operating system", host.os],
+                ["Device", host.device_type],
                 ["First seen", <Time key="f" at={host.first_seen_at} />],
                 ["Last seen", <Time key="l" at={host.last_seen_at} />],
                 [
@@ -232,7 +194,9 @@ function HostView({ overview }: { overview: HostOverview }) {
               ]}
             />
           </Section>
-          {ssh && <Ssh ssh={ssh} />}
+          {ssh_servers.map((ssh) => (
+            <Ssh key={ssh.port} ssh={ssh} />
+          ))}
           <Section title="Recent scans" bare>
             <ul>
               {recent_scans.map((scan) => (
@@ -258,6 +222,42 @@ function HostView({ overview }: { overview: HostOverview }) {
       </div>
       {editing && <EditHost host={host} onClose={() => setEditing(false)} />}
     </Page>
+  );
+}
+
+/** A service in a line; opened, all that is known of it. */
+function ServiceRow({ port }: { port: OpenPort }) {
+  const [open, setOpen] = useState(false);
+  const id = useId();
+  return (
+    <li className="border-b border-line/70 last:border-0">
+      <div className="grid grid-cols-[1.5rem_5.5rem_minmax(0,1fr)_auto] items-baseline gap-x-2 px-3 py-1.5 hover:bg-water-2 md:grid-cols-[1.5rem_5.5rem_8rem_minmax(0,14rem)_minmax(0,1fr)_auto]">
+        <IconButton
+          small
+          label={`${open ? "Less" : "More"} about port ${port.port}/${port.protocol}`}
+          aria-expanded={open}
+          aria-controls={open ? id : undefined}
+          className="self-start"
+          onClick={() => setOpen(!open)}
+        >
+          <ChevronRight className={cx("size-4 transition-transform", open && "rotate-90")} aria-hidden />
+        </IconButton>
+        <PortLink port={port.port} protocol={port.protocol} />
+        <ServiceLink service={port.service_guess} />
+        <span className="max-md:col-start-3 max-md:row-start-2">
+          {(port.product || port.version) && <Product product={port.product} version={port.version} />}
+        </span>
+        <span className="figures truncate text-ink-2 foreign max-md:hidden">{port.banner}</span>
+        <span className="text-right text-sm text-ink-3 max-md:col-start-4 max-md:row-start-1">
+          since <Time at={port.first_seen_at} />
+        </span>
+      </div>
+      {open && (
+        <div id={id} className="border-t border-line/70 bg-water-2 px-4 py-3 sm:pl-11">
+          <FindingOf portId={port.id} />
+        </div>
+      )}
+    </li>
   );
 }
 

@@ -334,8 +334,8 @@ function RateHint({ draft }: { draft: Draft }) {
     <>
       {draft.scan_rate === "" && (
         <>
-          Empty: the agent's default: {count(DEFAULT_RATE)} packets/s, {count(LOOPBACK_RATE)} on its own
-          machine.{" "}
+          Left empty, it is the agent's default: {count(DEFAULT_RATE)} packets/s, {count(LOOPBACK_RATE)} on
+          its own machine.{" "}
         </>
       )}
       {cost && (
