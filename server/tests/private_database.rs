@@ -191,6 +191,18 @@ fn an_orphaned_postgresql_is_replaced() {
 }
 
 #[test]
+fn the_log_in_a_file_has_no_colours() {
+    let folder = Folder::new();
+    let file = folder.path().join("log");
+    let mut command = command(&folder.state(), &["serve", "--listen", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "debug").stderr(fs::File::create(&file).unwrap());
+    Server::spawn(command).stop();
+    let log = fs::read_to_string(file).unwrap();
+    assert!(log.contains(" INFO ") && log.contains("DEBUG "), "{log}");
+    assert!(!log.contains('\x1b'), "{log:?}");
+}
+
+#[test]
 fn ctrl_c_in_a_terminal_ends_everything_in_order() {
     let folder = Folder::new();
     let mut server = Server::start(&folder.state());
