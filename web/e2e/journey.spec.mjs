@@ -155,6 +155,17 @@ async function scanned() {
   );
 }
 
+/** Waits until the scan on screen has come some of its way, and not all of it. */
+const underWay = () =>
+  page.waitForFunction(
+    () => {
+      const value = document.querySelector('[role="progressbar"]')?.getAttribute("aria-valuenow");
+      return Number(value) > 0 && Number(value) < 100;
+    },
+    undefined,
+    { timeout: 60_000 },
+  );
+
 before(async () => {
   mkdirSync(out, { recursive: true });
   state = mkdtempSync(join(tmpdir(), "portreeve-e2e-"));
@@ -370,6 +381,79 @@ describe("a new user", () => {
     await until("the row to go again", async () => (await rows.count()) === many - 1);
   });
 
+  test("edits the network, and watches a scan of every port go on", async () => {
+    await open(`/networks/${networkId}`, "Loopback");
+    await page.getByRole("button", { name: "Edit" }).click();
+    const form = page.getByRole("dialog", { name: "Edit Loopback" });
+    await form.getByLabel("Ports", { exact: true }).fill("1-65535");
+    // Slow enough that the way can be watched.
+    await form.getByLabel("Packets per second").fill("8000");
+    await form.getByLabel("Never send to").fill("127.0.0.9");
+    await form.getByRole("button", { name: "Save" }).click();
+    await page.getByText("Saved.").waitFor();
+    await page.getByText("8\u202f000 packets/s").waitFor();
+    const saved = await api("GET", `/api/networks/${networkId}`);
+    assert.equal(saved.body.port_spec, "1-65535");
+    assert.deepEqual(saved.body.exclude, ["127.0.0.9"]);
+    await page.getByRole("button", { name: "Scan now" }).click();
+    await page.getByRole("heading", { level: 1, name: /^Scan \d+/ }).waitFor();
+    await underWay();
+    await look("scan-live");
+    await open(`/networks/${networkId}`, "Loopback");
+    await page.getByRole("link", { name: /Watch scan/ }).click();
+    await scanned();
+    await page.getByRole("row", { name: new RegExp(`127\\.0\\.0\\.1 ${new URL(base).port}/tcp`) }).waitFor();
+  });
+
+  test("cancels a scan that runs", async () => {
+    await page.getByRole("button", { name: "Scan again" }).click();
+    await underWay();
+    await page.getByRole("button", { name: "Cancel scan" }).click();
+    await page.getByRole("heading", { level: 1, name: /^Scan \d+ Cancelled/ }).waitFor({ timeout: 60_000 });
+    await page.getByText(/Cancelled by captain@example\.org/).waitFor();
+    await look("scan-cancelled");
+  });
+
+  test("comments an alert, takes it on, puts it off and writes the rule that makes it expected", async () => {
+    const { port } = new URL(base);
+    const alerts = await api("GET", "/api/alerts?acknowledged=false&limit=200");
+    const alert = alerts.body.alerts.find((one) => one.port === Number(port));
+    assert.ok(alert, "the server's own port raised an alert");
+    const now = async () => (await api("GET", `/api/alerts/${alert.id}`)).body;
+    await open(`/alerts?id=${alert.id}`, "Alerts");
+    await page.getByLabel("Comment", { exact: true }).fill("This is Portreeve itself.");
+    await page.getByRole("button", { name: "Add comment" }).click();
+    await page.getByRole("listitem").getByText("This is Portreeve itself.").waitFor();
+    await page.getByLabel("Assigned to").selectOption({ label: email });
+    await until("the assignment", async () => (await now()).assigned_to_email === email);
+    const row = page.getByRole("list", { name: "Alerts" }).getByText(`127.0.0.1:${port}`, { exact: false });
+    await page.getByRole("button", { name: "A day later" }).click();
+    await page.getByText("Out of sight for a day.").waitFor();
+    await until("the alert to be put off", async () => (await now()).snoozed_until !== null);
+    await page.getByRole("button", { name: "Undo" }).last().click();
+    await until("the alert to be back", async () => (await now()).snoozed_until === null);
+    await open(`/alerts?id=${alert.id}`, "Alerts");
+    await row.first().waitFor();
+    await page.getByRole("button", { name: "Expected" }).click();
+    await page.getByLabel("Why is this expected?").fill("Portreeve's own page");
+    await look("expected");
+    await page.getByRole("button", { name: /^Write 1 rule, close \d+ alert/ }).click();
+    await page.getByText(/1 rule written, \d+ alerts? closed/).waitFor();
+    await until("the alert to be closed", async () => (await now()).acknowledged);
+  });
+
+  test("finds that rule in the policy, and deletes it", async () => {
+    const { port } = new URL(base);
+    await open("/policy", "Policy");
+    const rule = page.getByRole("row", { name: new RegExp(`allow Loopback 127\\.0\\.0\\.1 ${port} `) });
+    await rule.getByText("Portreeve's own page").waitFor();
+    await rule.getByRole("button", { name: "Remove this rule" }).click();
+    await page.getByText("The rule is gone.").waitFor();
+    await rule.waitFor({ state: "detached" });
+    const { body } = await api("GET", "/api/policy");
+    assert.ok(!body.rules.some((one) => one.port === port), "the rule is gone from the server");
+  });
+
   test("looks at every other page", async () => {
     await open("/", /./);
     await look("dashboard");
@@ -384,6 +468,9 @@ describe("a new user", () => {
     await look("hosts");
     await page.getByRole("link", { name: "127.0.0.1" }).first().click();
     await page.getByRole("heading", { level: 2, name: "Services" }).waitFor();
+    await page.getByRole("button", { name: `More about port ${watched[0]}/tcp` }).click();
+    await page.getByText(/Why it is believed: \d+ of 100 sure/).waitFor();
+    await page.getByText("ssh.banner").first().waitFor();
     await loaded();
     await look("host");
     await open("/users", "Users");

@@ -242,7 +242,7 @@ export function NetworkForm({ network, onClose }: { network?: Network; onClose: 
           label="Never send to"
           className="sm:col-span-2"
           error={wrong("exclude")}
-          hint="Addresses, blocks or ranges within the network, one a line: 192.0.2.7, 192.0.2.64/26, 192.0.2.10-20."
+          hint="Addresses, blocks or ranges within the network, one a line: 192.0.2.7, 192.0.2.64/26, 192.0.2.10-192.0.2.20."
         >
           <Textarea
             figures

@@ -16,6 +16,7 @@ import {
 import type { Network, PortRule } from "@/api/types";
 import { useStartScan } from "@/lib/actions";
 import { count, duration } from "@/lib/format";
+import { useNow } from "@/lib/now";
 import { useCan } from "@/lib/session";
 import { Button, buttonLook, IconButton } from "@/ui/button";
 import { ChangeLine } from "@/ui/change-line";
@@ -30,7 +31,8 @@ import { Time } from "@/ui/time";
 import { toast } from "@/ui/toast";
 import { PortSpec } from "@/ui/values";
 import { NetworkForm } from "./network-form";
-import { ScanList } from "./scan-list";
+import { LiveStrip } from "./live-strip";
+import { ScanList, scanSeconds } from "./scan-list";
 
 const route = getRouteApi("/app/networks/$networkId");
 
@@ -66,6 +68,8 @@ function NetworkView({ network }: { network: Network }) {
   );
   const total = ports.data?.total;
   const discover = useDiscovery(network.id);
+  const now = useNow();
+  const active = scans.data?.scans.find((scan) => scan.status === "running" || scan.status === "planned");
 
   return (
     <Page
@@ -123,6 +127,22 @@ function NetworkView({ network }: { network: Network }) {
         )
       }
     >
+      {active && (
+        <LiveStrip
+          scan={active}
+          found={active.port_count}
+          seconds={scanSeconds(active, now)}
+          action={
+            <Link
+              to="/scans/$scanId"
+              params={{ scanId: String(active.id) }}
+              className="text-sea hover:underline"
+            >
+              Watch scan {active.id}
+            </Link>
+          }
+        />
+      )}
       <Section
         title="Open now"
         note={total !== undefined && `${count(total)} ports`}
@@ -234,7 +254,7 @@ function NetworkFacts({ network }: { network: Network }) {
               </span>
             ),
           ],
-          ["Rate", network.scan_rate ? `${count(network.scan_rate)} packets/s` : "the agent's own"],
+          ["Rate", network.scan_rate ? `${count(network.scan_rate)} packets/s` : "the agent's default"],
           [
             "Schedule",
             network.scan_schedule ? (
@@ -250,6 +270,17 @@ function NetworkFacts({ network }: { network: Network }) {
             "Next run",
             network.scan_schedule && preview.data ? <Time key="n" at={preview.data.next_runs[0]} /> : "–",
           ],
+          ...(network.exclude.length > 0
+            ? ([
+                [
+                  "Never sent to",
+                  <span key="x" className="figures">
+                    {network.exclude.join(", ")}
+                  </span>,
+                ],
+              ] as [string, React.ReactNode][])
+            : []),
+          ["Services", network.identify ? "identified" : "not identified"],
           ["Gives up after", duration(network.scan_timeout ?? 3600)],
           ["Waits for answers", duration((network.port_timeout ?? 1500) / 1000)],
         ]}

@@ -15,7 +15,7 @@ import {
 import type { ScanDetail, ScanDiff, ScanPort } from "@/api/types";
 import { useCancelScan, useStartScan } from "@/lib/actions";
 import { cx } from "@/lib/cx";
-import { absoluteTime, clockTime, compact, count, duration, parseTime, percent } from "@/lib/format";
+import { absoluteTime, clockTime, count, duration, parseTime, percent } from "@/lib/format";
 import { useNow } from "@/lib/now";
 import { compareAddresses } from "@/lib/ports";
 import { useCan } from "@/lib/session";
@@ -24,7 +24,6 @@ import { Field, Select } from "@/ui/field";
 import { type ChangeKind, ChangeMark, StateMark, Tag } from "@/ui/marks";
 import { Menu, MenuItem, MenuLink } from "@/ui/menu";
 import { Facts, Page, Section } from "@/ui/page";
-import { Progress } from "@/ui/progress";
 import { PortRuler } from "@/ui/ruler";
 import { Empty, Loaded } from "@/ui/states";
 import { type Column, Table } from "@/ui/table";
@@ -32,6 +31,7 @@ import { Tabs } from "@/ui/tabs";
 import { Time } from "@/ui/time";
 import { toast } from "@/ui/toast";
 import { AddressLink, NetworkLink, PortLink, Product, ServiceLink } from "@/ui/values";
+import { LiveStrip } from "./live-strip";
 import { scanSeconds } from "./scan-list";
 
 const route = getRouteApi("/app/scans/$scanId");
@@ -256,50 +256,6 @@ function ScanView({ scan }: { scan: ScanDetail }) {
         ]}
       />
     </Page>
-  );
-}
-
-function LiveStrip({ scan, found, seconds }: { scan: ScanDetail; found: number; seconds: number | null }) {
-  const left =
-    scan.rate_pps && scan.probes_total && scan.probes_sent != null
-      ? Math.max(0, scan.probes_total - scan.probes_sent) / scan.rate_pps
-      : null;
-  const figures: [string, string][] = [
-    ["Open ports", count(found)],
-    [
-      "Probes sent",
-      scan.probes_sent ? `${compact(scan.probes_sent)} of ${compact(scan.probes_total ?? 0)}` : "–",
-    ],
-    ["Packets per second", scan.rate_pps ? compact(scan.rate_pps) : "–"],
-    ["Going on for", seconds === null ? "–" : duration(seconds)],
-    ["Sending ends in about", left === null ? "–" : duration(left)],
-  ];
-  return (
-    <section aria-label="Progress" className="sheet border-l-[3px] border-l-mark px-4 py-3">
-      <div className="flex flex-wrap items-baseline justify-between gap-x-4">
-        <p className="font-semibold foreign" aria-live="polite">
-          {scan.status === "planned"
-            ? "Waiting for the agent to take it"
-            : (scan.progress_message ?? "The agent is at work")}
-        </p>
-        <p className="figures text-lg">
-          {scan.progress_percent == null ? "" : `${Math.floor(scan.progress_percent)} %`}
-        </p>
-      </div>
-      <Progress
-        value={scan.status === "planned" ? null : scan.progress_percent}
-        label="Progress"
-        className="my-2"
-      />
-      <dl className="flex flex-wrap gap-x-8 gap-y-2">
-        {figures.map(([name, value]) => (
-          <div key={name}>
-            <dt className="label">{name}</dt>
-            <dd className="figures">{value}</dd>
-          </div>
-        ))}
-      </dl>
-    </section>
   );
 }
 
