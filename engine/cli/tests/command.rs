@@ -205,6 +205,13 @@ fn the_same_seed_and_parts_make_the_whole() {
 }
 
 #[test]
+fn a_log_into_a_pipe_has_no_colours() {
+    let log = stderr(&succeeded(&scan(&["-v", "-p", &closed_port().to_string()])));
+    assert!(log.contains(" INFO "), "{log:?}");
+    assert!(!log.contains('\x1b'), "{log:?}");
+}
+
+#[test]
 fn targets_come_from_files_and_standard_input() {
     let (_listening, port) = listener();
     let folder = tempfile::tempdir().expect("folder");
