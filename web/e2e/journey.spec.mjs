@@ -426,14 +426,16 @@ describe("a new user", () => {
     await page.getByRole("listitem").getByText("This is Portreeve itself.").waitFor();
     await page.getByLabel("Assigned to").selectOption({ label: email });
     await until("the assignment", async () => (await now()).assigned_to_email === email);
-    const row = page.getByRole("list", { name: "Alerts" }).getByText(`127.0.0.1:${port}`, { exact: false });
+    const rows = page.getByRole("list", { name: "Alerts" }).locator("[data-row]");
+    const many = await rows.count();
     await page.getByRole("button", { name: "A day later" }).click();
     await page.getByText("Out of sight for a day.").waitFor();
     await until("the alert to be put off", async () => (await now()).snoozed_until !== null);
+    await until("its row to go", async () => (await rows.count()) === many - 1);
     await page.getByRole("button", { name: "Undo" }).last().click();
     await until("the alert to be back", async () => (await now()).snoozed_until === null);
+    await until("its row to come back", async () => (await rows.count()) === many);
     await open(`/alerts?id=${alert.id}`, "Alerts");
-    await row.first().waitFor();
     await page.getByRole("button", { name: "Expected" }).click();
     await page.getByLabel("Why is this expected?").fill("Portreeve's own page");
     await look("expected");
@@ -481,6 +483,13 @@ describe("a new user", () => {
       .first()
       .waitFor();
     await look("audit");
+    await open("/settings", "Settings");
+    await page.getByLabel("A cipher is weak").check();
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText(/Saved\. It counts/).waitFor();
+    const settings = await api("GET", "/api/settings/ssh-alert-defaults");
+    assert.equal(settings.body.ssh_weak_cipher, true);
+    await look("settings");
     await open("/account", "Account");
     await look("account");
   });

@@ -179,6 +179,13 @@ const audit = createRoute({
   component: lazyRouteComponent(() => import("./pages/audit"), "AuditPage"),
 });
 
+const settings = createRoute({
+  ...page,
+  path: "/settings",
+  staticData: { above: [{ label: "Manage" }] },
+  component: lazyRouteComponent(() => import("./pages/settings"), "SettingsPage"),
+});
+
 const account = createRoute({
   ...page,
   path: "/account",
@@ -204,6 +211,7 @@ const tree = root.addChildren([
     agents,
     users,
     audit,
+    settings,
     account,
   ]),
 ]);

@@ -180,6 +180,11 @@ export const policyQuery = (networkId?: number) =>
       ).rules,
   });
 
+export const sshAlertDefaultsQuery = queryOptions({
+  queryKey: ["settings", "ssh-alert-defaults"],
+  queryFn: () => call(client.GET("/api/settings/ssh-alert-defaults")),
+});
+
 export const usersQuery = queryOptions({
   queryKey: ["users"],
   queryFn: async () => (await call(client.GET("/api/users"))).users,

@@ -33,7 +33,8 @@ export function AlertsPage() {
   const show = filter.show ?? "open";
   const alerts = useQuery(
     alertsQuery({
-      ...(show !== "all" && { acknowledged: show === "acknowledged" }),
+      ...(show === "open" && { needs_attention: true }),
+      ...(show === "acknowledged" && { acknowledged: true }),
       ...(filter.type && { type: filter.type as Alert["type"] }),
       ...(filter.severity && { severity: filter.severity }),
       ...(filter.network && { network_id: filter.network }),

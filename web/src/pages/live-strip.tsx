@@ -1,20 +1,26 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import type { Scan } from "@/api/types";
-import { compact, count, duration } from "@/lib/format";
+import { compact, count, duration, parseTime } from "@/lib/format";
 import { Progress } from "@/ui/progress";
 
 interface Props {
   scan: Pick<
     Scan,
-    "status" | "progress_percent" | "progress_message" | "probes_sent" | "probes_total" | "rate_pps"
+    | "status"
+    | "started_at"
+    | "progress_percent"
+    | "progress_message"
+    | "probes_sent"
+    | "probes_total"
+    | "rate_pps"
   >;
   found: number;
-  seconds: number | null;
   action?: ReactNode;
 }
 
 /** How far a scan is that is planned or runs. */
-export function LiveStrip({ scan, found, seconds, action }: Props) {
+export function LiveStrip({ scan, found, action }: Props) {
+  const seconds = useSecondsSince(scan.started_at);
   const left =
     scan.rate_pps && scan.probes_total && scan.probes_sent != null
       ? Math.max(0, scan.probes_total - scan.probes_sent) / scan.rate_pps
@@ -26,7 +32,7 @@ export function LiveStrip({ scan, found, seconds, action }: Props) {
       scan.probes_sent ? `${compact(scan.probes_sent)} of ${compact(scan.probes_total ?? 0)}` : "–",
     ],
     ["Packets per second", scan.rate_pps ? compact(scan.rate_pps) : "–"],
-    ["Going on for", seconds === null ? "–" : duration(seconds)],
+    ["Going on for", seconds === null ? "–" : seconds < 10 ? `${seconds} s` : duration(seconds)],
     ["Sending ends in about", left === null ? "–" : duration(left)],
   ];
   return (
@@ -59,4 +65,14 @@ export function LiveStrip({ scan, found, seconds, action }: Props) {
       </dl>
     </section>
   );
+}
+
+/** Whole seconds since a moment, counted while one looks: the page's own clock is too slow for a short scan. */
+function useSecondsSince(moment: string | null | undefined): number | null {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return moment ? Math.max(0, Math.round((now - parseTime(moment).getTime()) / 1000)) : null;
 }

@@ -16,7 +16,6 @@ import {
 import type { Network, PortRule } from "@/api/types";
 import { useStartScan } from "@/lib/actions";
 import { count, duration } from "@/lib/format";
-import { useNow } from "@/lib/now";
 import { useCan } from "@/lib/session";
 import { Button, buttonLook, IconButton } from "@/ui/button";
 import { ChangeLine } from "@/ui/change-line";
@@ -32,7 +31,7 @@ import { toast } from "@/ui/toast";
 import { PortSpec } from "@/ui/values";
 import { NetworkForm } from "./network-form";
 import { LiveStrip } from "./live-strip";
-import { ScanList, scanSeconds } from "./scan-list";
+import { ScanList } from "./scan-list";
 
 const route = getRouteApi("/app/networks/$networkId");
 
@@ -52,7 +51,7 @@ function NetworkView({ network }: { network: Network }) {
   const [open, setOpen] = useState<"edit" | "delete" | null>(null);
   const scans = useQuery(scansQuery({ network_id: network.id, limit: 10 }));
   const changes = useQuery(changesQuery({ network_id: network.id, limit: 12 }));
-  const alerts = useQuery(alertsQuery({ network_id: network.id, acknowledged: false, limit: 1 }));
+  const alerts = useQuery(alertsQuery({ network_id: network.id, needs_attention: true, limit: 1 }));
   const ports = useQuery({
     queryKey: ["ports", "ruler", network.id],
     queryFn: () =>
@@ -68,7 +67,6 @@ function NetworkView({ network }: { network: Network }) {
   );
   const total = ports.data?.total;
   const discover = useDiscovery(network.id);
-  const now = useNow();
   const active = scans.data?.scans.find((scan) => scan.status === "running" || scan.status === "planned");
 
   return (
@@ -131,7 +129,6 @@ function NetworkView({ network }: { network: Network }) {
         <LiveStrip
           scan={active}
           found={active.port_count}
-          seconds={scanSeconds(active, now)}
           action={
             <Link
               to="/scans/$scanId"

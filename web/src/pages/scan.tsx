@@ -197,7 +197,7 @@ function ScanView({ scan }: { scan: ScanDetail }) {
         </>
       }
     >
-      {active && <LiveStrip scan={scan} found={rows.length} seconds={seconds} />}
+      {active && <LiveStrip scan={scan} found={rows.length} />}
       <Outcome scan={scan} />
       <Section
         title={active ? "Found so far" : "Found"}

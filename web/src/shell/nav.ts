@@ -11,6 +11,7 @@ import {
   ScrollText,
   Server,
   ShieldCheck,
+  SlidersHorizontal,
   Unplug,
   Users,
 } from "lucide-react";
@@ -51,6 +52,7 @@ export const places: readonly { label: string; items: readonly Place[] }[] = [
       { to: "/agents", label: "Agents", icon: RadioTower, keys: "g e" },
       { to: "/users", label: "Users", icon: Users, keys: "g u", role: "admin" },
       { to: "/audit", label: "Audit log", icon: ScrollText, keys: "g l", role: "admin" },
+      { to: "/settings", label: "Settings", icon: SlidersHorizontal, keys: "g t", role: "admin" },
       { to: "/account", label: "Account", icon: CircleUser, keys: "g m" },
       { to: "/api/docs", label: "API", icon: BookOpen, external: true },
     ],

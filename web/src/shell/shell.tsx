@@ -233,7 +233,7 @@ function NavLink({ place }: { place: Place }) {
 }
 
 function AlertCount({ className }: { className?: string }) {
-  const { data } = useQuery({ ...alertsQuery({ acknowledged: false, limit: 1 }), staleTime: 15_000 });
+  const { data } = useQuery({ ...alertsQuery({ needs_attention: true, limit: 1 }), staleTime: 15_000 });
   if (!data?.total) return null;
   return (
     <span
