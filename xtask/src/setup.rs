@@ -36,6 +36,10 @@ const SERVICES: &[Need] = &[
     Need { found: || Path::new("/usr/sbin/sshd").exists(), packages: &["openssh-server"] },
     Need { found: || Path::new("/usr/sbin/nginx").exists(), packages: &["nginx-light"] },
     Need { found: || Path::new("/usr/bin/redis-server").exists(), packages: &["redis-server"] },
+    Need { found: || Path::new("/usr/bin/memcached").exists(), packages: &["memcached"] },
+    Need { found: || Path::new("/usr/sbin/mosquitto").exists(), packages: &["mosquitto"] },
+    Need { found: || Path::new("/usr/sbin/dnsmasq").exists(), packages: &["dnsmasq-base"] },
+    Need { found: || Path::new("/usr/sbin/vsftpd").exists(), packages: &["vsftpd"] },
 ];
 
 /// What building and running need.
