@@ -48,9 +48,7 @@ async fn a_token_makes_one_agent_and_names_stay_apart() {
     let first = first.assert_status(200).json();
     assert_eq!(first["name"], "scanner");
     let again = app.anonymous().post(&enroll, enroll_body(&token)).await;
-    assert!(
-        again.assert_status(401).json()["detail"].as_str().is_some_and(|text| text.contains("used up"))
-    );
+    assert!(again.assert_status(401).json()["detail"].as_str().is_some_and(|text| text.contains("used up")));
 
     let second = enrollment_token(&app, false).await;
     let second = app.anonymous().post(&enroll, enroll_body(&second)).await;
@@ -67,10 +65,7 @@ async fn a_local_token_makes_this_machine_a_network_once() {
     let app = TestApp::new().await;
     for _ in 0..2 {
         let token = enrollment_token(&app, true).await;
-        app.anonymous()
-            .post(&format!("{BASE_PATH}/enroll"), enroll_body(&token))
-            .await
-            .assert_status(200);
+        app.anonymous().post(&format!("{BASE_PATH}/enroll"), enroll_body(&token)).await.assert_status(200);
     }
     let networks = texts(
         &app,
@@ -111,10 +106,7 @@ async fn a_scan_goes_from_plan_to_changes_and_alerts() {
     assert_eq!(value::<String>(&app, STATUS, scan_id).await, "planned");
 
     let job = worker.lease().await.expect("a job");
-    assert_eq!(
-        (job.job.scan_id, job.job.kind, job.job.ports.as_str()),
-        (scan_id, JobKind::Scan, "T:1-1000")
-    );
+    assert_eq!((job.job.scan_id, job.job.kind, job.job.ports.as_str()), (scan_id, JobKind::Scan, "T:1-1000"));
     assert_eq!(job.job.targets, ["10.99.0.0/24"]);
     assert_eq!(value::<String>(&app, STATUS, scan_id).await, "running");
     assert!(worker.lease().await.is_none(), "a job is leased once");
@@ -143,23 +135,19 @@ async fn a_scan_goes_from_plan_to_changes_and_alerts() {
     );
     assert_eq!(
         texts(&app, ALERTS, scan_id).await,
-        [
-            "New open port detected globally: 10.99.0.7:22",
-            "New open port detected globally: 10.99.0.7:80"
-        ]
+        ["New open port detected globally: 10.99.0.7:22", "New open port detected globally: 10.99.0.7:80"]
     );
     let rows = texts(&app, "select port || ' ' || coalesce(service, '-') || ' ' || coalesce(product, '-') || ' ' || coalesce(version, '-') from scan_ports where scan_id = $1 order by port", scan_id).await;
     assert_eq!(rows, ["22 - - -", "80 http nginx 1.24.0"]);
-    let figures: String = value(&app, "select open_ports || ' ' || progress_percent || ' ' || hosts_discovered from scans where id = $1", scan_id).await;
+    let figures: String = value(
+        &app,
+        "select open_ports || ' ' || progress_percent || ' ' || hosts_discovered from scans where id = $1",
+        scan_id,
+    )
+    .await;
     assert_eq!(figures, "2 100 1");
-    assert_eq!(
-        value::<i64>(&app, "select count(*) from observations where scan_id = $1", scan_id).await,
-        3
-    );
-    assert_eq!(
-        value::<i32>(&app, "select open_port_count from hosts where id > 0 and $1 > 0", 1).await,
-        2
-    );
+    assert_eq!(value::<i64>(&app, "select count(*) from observations where scan_id = $1", scan_id).await, 3);
+    assert_eq!(value::<i32>(&app, "select open_port_count from hosts where id > 0 and $1 > 0", 1).await, 2);
 }
 
 #[tokio::test]
@@ -168,14 +156,12 @@ async fn a_second_scan_tells_what_opened_closed_and_changed() {
     let worker = Worker::new(&app, "a").await;
     let network_id = network(&app, "n", worker.client.agent_id()).await;
     let at = |port| open(&app, "10.99.0.7", port);
-    let web =
-        |version| Record::Service(Box::new(service(&app, "10.99.0.7", 80, "http", "nginx", version)));
+    let web = |version| Record::Service(Box::new(service(&app, "10.99.0.7", 80, "http", "nginx", version)));
     worker.scan(network_id, &[at(22), at(80), web("1.24.0")]).await;
 
     app.clock().advance(TimeDelta::hours(1));
     let at = |port| open(&app, "10.99.0.7", port);
-    let web =
-        |version| Record::Service(Box::new(service(&app, "10.99.0.7", 80, "http", "nginx", version)));
+    let web = |version| Record::Service(Box::new(service(&app, "10.99.0.7", 80, "http", "nginx", version)));
     let second = worker.scan(network_id, &[at(80), at(443), web("1.26.0")]).await;
     assert_eq!(
         texts(&app, CHANGES, second).await,
@@ -222,19 +208,13 @@ async fn only_what_was_probed_is_closed_and_silence_counts_twice() {
     assert!(texts(&app, CHANGES, second).await.is_empty());
     app.clock().advance(TimeDelta::hours(1));
     let third = worker.scan(network_id, &[open(&app, "10.99.0.7", 22)]).await;
-    assert_eq!(
-        texts(&app, CHANGES, third).await,
-        ["port_closed 10.99.0.8:22", "host_vanished 10.99.0.8"]
-    );
+    assert_eq!(texts(&app, CHANGES, third).await, ["port_closed 10.99.0.8:22", "host_vanished 10.99.0.8"]);
     let open_now = texts(&app, "select host(address) || ':' || port from ports where network_id = $1 and closed_at is null order by 1", network_id).await;
     assert_eq!(open_now, ["10.99.0.7:22", "10.99.0.7:80"]);
 
     app.clock().advance(TimeDelta::hours(1));
     let back = worker.scan(network_id, &[open(&app, "10.99.0.7", 22), open(&app, "10.99.0.8", 22)]).await;
-    assert_eq!(
-        texts(&app, CHANGES, back).await,
-        ["host_returned 10.99.0.8", "port_reopened 10.99.0.8:22"]
-    );
+    assert_eq!(texts(&app, CHANGES, back).await, ["host_returned 10.99.0.8", "port_reopened 10.99.0.8:22"]);
 }
 
 #[tokio::test]
@@ -279,8 +259,7 @@ async fn a_failed_scan_closes_nothing_and_its_findings_are_told_by_the_next() {
     assert_eq!(texts(&app, ALERTS, next).await, ["New open port detected globally: 10.99.0.7:80"]);
     sqlx::query("update alerts set acknowledged = true").execute(app.pool()).await.expect("acknowledged");
     app.clock().advance(TimeDelta::hours(1));
-    let after =
-        worker.scan(network_id, &[open(&app, "10.99.0.7", 22), open(&app, "10.99.0.7", 80)]).await;
+    let after = worker.scan(network_id, &[open(&app, "10.99.0.7", 22), open(&app, "10.99.0.7", 80)]).await;
     assert!(texts(&app, ALERTS, after).await.is_empty(), "told once");
 }
 
@@ -309,11 +288,13 @@ async fn rules_raise_alerts_once_while_they_are_open() {
     app.clock().advance(TimeDelta::hours(1));
     let again = worker.scan(network_id, &found).await;
     assert!(texts(&app, ALERTS, again).await.is_empty());
-    let counts = texts(&app, "select kind || ' ' || severity || ' ' || raised_count from alerts where network_id = $1 order by id", network_id).await;
-    assert_eq!(
-        counts,
-        ["new_port high 1", "new_port high 1", "blocked critical 2", "not_allowed medium 2"]
-    );
+    let counts = texts(
+        &app,
+        "select kind || ' ' || severity || ' ' || raised_count from alerts where network_id = $1 order by id",
+        network_id,
+    )
+    .await;
+    assert_eq!(counts, ["new_port high 1", "new_port high 1", "blocked critical 2", "not_allowed medium 2"]);
     sqlx::query("update alerts set acknowledged = true").execute(app.pool()).await.expect("acknowledged");
     app.clock().advance(TimeDelta::hours(1));
     let third = worker.scan(network_id, &found).await;
@@ -355,9 +336,7 @@ async fn ssh_and_certificates_are_kept_and_judged() {
         Record::Service(Box::new(service))
     };
     let ports = || vec![open(&app, "10.99.0.7", 22), open(&app, "10.99.0.7", 443)];
-    worker
-        .scan(network_id, &[ports(), vec![server(&["publickey"], Vec::new()), secure("a")]].concat())
-        .await;
+    worker.scan(network_id, &[ports(), vec![server(&["publickey"], Vec::new()), secure("a")]].concat()).await;
 
     app.clock().advance(TimeDelta::hours(1));
     let second = worker
@@ -395,7 +374,12 @@ async fn a_cancelled_scan_keeps_what_was_found_and_stays_cancelled() {
     assert_eq!(renewed.assert_status(200).json()["cancelled"], true);
     worker.put(&job, 0, &[open(&app, "10.99.0.7", 22)]).await.assert_status(200);
     worker.finish(&job, 1, JobOutcome::Cancelled).await.assert_status(204);
-    let ended: String = value(&app, "select status || ' ' || open_ports || ' ' || (completed_at is not null) from scans where id = $1", scan_id).await;
+    let ended: String = value(
+        &app,
+        "select status || ' ' || open_ports || ' ' || (completed_at is not null) from scans where id = $1",
+        scan_id,
+    )
+    .await;
     assert_eq!(ended, "cancelled 1 true");
     assert!(texts(&app, ALERTS, scan_id).await.is_empty());
 
@@ -487,9 +471,8 @@ async fn after_a_restart_agents_get_time_to_come_back() {
     let job = worker.lease().await.expect("a job");
     // The server was away for hours.
     app.clock().advance(TimeDelta::hours(5));
-    let news = jobs::reaper::reap(app.pool(), app.now(), app.now() - TimeDelta::seconds(5))
-        .await
-        .expect("reaped");
+    let news =
+        jobs::reaper::reap(app.pool(), app.now(), app.now() - TimeDelta::seconds(5)).await.expect("reaped");
     assert!(news.is_empty());
     worker.put(&job, 0, &[open(&app, "10.99.0.7", 22)]).await.assert_status(200);
     worker.finish(&job, 1, JobOutcome::Completed).await.assert_status(204);
@@ -581,10 +564,7 @@ async fn bad_batches_are_refused_and_leave_nothing() {
     assert_eq!(foreign["stored"], 0);
     let log = texts(&app, "select message from scan_logs where scan_id = $1", scan_id).await;
     assert_eq!(log, ["1 records about addresses outside this scan were left out"]);
-    assert_eq!(
-        value::<i64>(&app, "select count(*) from ports where network_id = $1", network_id).await,
-        0
-    );
+    assert_eq!(value::<i64>(&app, "select count(*) from ports where network_id = $1", network_id).await, 0);
 }
 
 #[tokio::test]
