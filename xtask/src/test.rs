@@ -87,11 +87,12 @@ fn proof() -> Outcome {
     run("cargo", &["test", "--release", "--locked", "-p", "portreeve-scan", "--test", "permutation_proof"])
 }
 
+/// Private items too: most of these crates are programs, and their readers are the people who change them.
 fn docs() -> Outcome {
     execute(
         Command::new("cargo")
-            .args(["doc", "--workspace", "--no-deps", "--locked"])
-            .env("RUSTDOCFLAGS", "-D warnings")
+            .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")
             .current_dir(root()),
     )
 }

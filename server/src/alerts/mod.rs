@@ -1,6 +1,6 @@
 //! Judges what a scan found by the user's policy.
 //!
-//! Pure rules: [`evaluate`] takes what a scan found and changed, the rules, the network's alert settings
+//! Pure rules: [`evaluate()`] takes what a scan found and changed, the rules, the network's alert settings
 //! and the alerts that are still open, and says which alerts to raise. Reading those and writing
 //! the alerts is [`crate::store`]'s business; who is told of them is the notifier's.
 //!

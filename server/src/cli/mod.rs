@@ -76,7 +76,7 @@ struct ServeOptions {
     /// Address and port to listen on (plain HTTP; put a proxy with TLS before anything but loopback).
     #[arg(long, env = "PORTREEVE_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Address that users type, as https://ports.example.org.
+    /// Address that users type, as `https://ports.example.org`.
     #[arg(long, env = "PORTREEVE_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
 }
