@@ -100,10 +100,10 @@ fn start_agent_in_lab(lab: &mut Lab, place: &Place) -> Outcome<Process> {
     let socket = lab.folder("relay")?.join("server");
     Relay::unix_to_tcp(&socket, place.listen)?;
     let near = SocketAddr::from(([127, 0, 0, 1], RELAY_PORT));
-    let this = std::env::current_exe()?;
-    let relay = Process::spawn(
-        in_namespace(&namespace, &this.to_string_lossy()).args(["relay", &near.to_string()]).arg(&socket),
-    )?;
+    // By its process rather than its path: a build that ran meanwhile may have replaced the file.
+    let this = format!("/proc/{}/exe", std::process::id());
+    let relay =
+        Process::spawn(in_namespace(&namespace, &this).args(["relay", &near.to_string()]).arg(&socket))?;
     lab.keep(relay);
     let token = enrolment_token(place, false)?;
     let inside = Place { state: place.state.clone(), listen: near };
