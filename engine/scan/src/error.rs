@@ -8,6 +8,14 @@ use crate::{PortError, TargetError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
+    /// The backend asked for does not work on a device.
+    #[error("the backend asked for does not work on {device}: {why}; the backend `auto` takes one that does")]
+    Backend {
+        /// The device's name.
+        device: String,
+        /// Why not.
+        why: String,
+    },
     /// The named interface does not exist.
     #[error("there is no interface {0:?} here; `ip link` lists those there are")]
     NoInterface(String),

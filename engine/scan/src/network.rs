@@ -9,16 +9,14 @@ use portreeve_model::{MacAddress, PortState, Reason};
 use portreeve_wire::{ethernet, template::Link};
 
 use crate::{
-    BackendChoice, ScanConfig, ScanError, TargetSet,
+    ScanConfig, ScanError, TargetSet,
     cookie::{CookieKey, SourcePorts},
-    probe::{MAX_FRAME_BYTES, Payloads},
+    probe::Payloads,
     receive::{Classifier, RingReceiver},
     route::{Hop, Route, RouteMap, RouteSocket},
     space::ProbeSpace,
-    sys::{
-        FrameSink, Interface, LinkKind, OnReply, RawIpBatch, ReplyFilter, ReservedPorts, RxConfig, RxRing,
-        TxBatch, TxRing,
-    },
+    sys::{Interface, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
+    transmit::{Refusal, Request, Sender, choose},
 };
 
 pub(crate) use neighbors::NeighborTable;
@@ -26,7 +24,8 @@ pub(crate) use resolve::Inquiry;
 
 /// All that a scan with raw sockets needs, opened.
 pub(crate) struct Network {
-    pub(crate) sinks: Vec<Box<dyn FrameSink>>,
+    /// One for each device.
+    pub(crate) senders: Vec<Sender>,
     pub(crate) receivers: Vec<RingReceiver>,
     pub(crate) paths: Paths,
     pub(crate) key: CookieKey,
@@ -128,12 +127,12 @@ impl Network {
         let ways = map
             .routes()
             .iter()
-            .map(|route| opened.way(route, config.backend, &ReplyFilter { ports: ports.range() }))
+            .map(|route| opened.way(route, config, &ReplyFilter { ports: ports.range() }))
             .collect::<Result<_, _>>()?;
         let neighbors = permanent_neighbors().map_err(ScanError::io("cannot read the neighbour table"))?;
         Ok(Self {
             backend: opened.backend(),
-            sinks: opened.sinks,
+            senders: opened.senders,
             receivers: opened.receivers,
             paths: Paths { map, ways, neighbors },
             key,
@@ -190,17 +189,17 @@ fn permanent_neighbors() -> io::Result<NeighborTable> {
 #[derive(Default)]
 struct Devices {
     interfaces: Vec<Interface>,
-    sinks: Vec<Box<dyn FrameSink>>,
+    senders: Vec<Sender>,
     receivers: Vec<RingReceiver>,
     /// Backend and reason for each.
     chosen: Vec<(&'static str, String)>,
 }
 
 impl Devices {
-    fn way(&mut self, route: &Route, choice: BackendChoice, filter: &ReplyFilter) -> Result<Way, ScanError> {
+    fn way(&mut self, route: &Route, config: &ScanConfig, filter: &ReplyFilter) -> Result<Way, ScanError> {
         let device = match self.interfaces.iter().position(|interface| interface.index == route.device) {
             Some(device) => device,
-            None => self.open(route.device, choice, filter)?,
+            None => self.open(route.device, config, filter)?,
         };
         let hardware = self.interfaces.get(device).and_then(|interface| interface.hardware);
         let next = match (hardware, route.gateway) {
@@ -211,7 +210,7 @@ impl Devices {
         Ok(Way { device, source: route.source, next })
     }
 
-    fn open(&mut self, index: u32, choice: BackendChoice, filter: &ReplyFilter) -> Result<usize, ScanError> {
+    fn open(&mut self, index: u32, config: &ScanConfig, filter: &ReplyFilter) -> Result<usize, ScanError> {
         let interfaces = Interface::all().map_err(ScanError::io("cannot list the network interfaces"))?;
         let interface = interfaces
             .into_iter()
@@ -224,12 +223,15 @@ impl Devices {
         };
         let ring = RxRing::open(&interface, filter, RxConfig::default())
             .map_err(|error| failed("receiving", error))?;
-        let (sink, backend, why) = open_sink(&interface, choice).map_err(|error| failed("sending", error))?;
+        let chosen = choose(&Request { interface: &interface, config }).map_err(|refusal| match refusal {
+            Refusal::System(error) => failed("sending", error),
+            Refusal::Unfit(why) => ScanError::Backend { device: name.clone(), why },
+        })?;
         self.interfaces.push(interface);
         self.receivers.push(RingReceiver::new(ring));
-        self.sinks.push(sink);
-        self.chosen.push((backend, why));
-        Ok(self.sinks.len() - 1)
+        self.senders.push(chosen.sender);
+        self.chosen.push((chosen.name, chosen.why));
+        Ok(self.senders.len() - 1)
     }
 
     /// The names without repeats, and every reason.
@@ -239,43 +241,5 @@ impl Devices {
         names.dedup();
         let reasons: Vec<&str> = self.chosen.iter().map(|(_, why)| why.as_str()).collect();
         (names.join("+"), reasons.join("; "))
-    }
-}
-
-type OpenedSink = (Box<dyn FrameSink>, &'static str, String);
-
-fn open_sink(interface: &Interface, choice: BackendChoice) -> io::Result<OpenedSink> {
-    let name = &interface.name;
-    match (interface.kind, choice) {
-        (LinkKind::Loopback, _) => {
-            let sink = Box::new(RawIpBatch::open(interface, MAX_FRAME_BYTES)?);
-            Ok((
-                sink,
-                "raw-ip",
-                format!("raw-ip on {name}: only packets that the kernel routes arrive on loopback"),
-            ))
-        }
-        (LinkKind::Layer3, _) => {
-            let sink = Box::new(RawIpBatch::open(interface, MAX_FRAME_BYTES)?);
-            Ok((sink, "raw-ip", format!("raw-ip on {name}: the device has no link header")))
-        }
-        (LinkKind::Ethernet, BackendChoice::Batch) => Ok((
-            Box::new(TxBatch::open(interface, MAX_FRAME_BYTES)?),
-            "batch",
-            format!("batch on {name}: asked for"),
-        )),
-        (LinkKind::Ethernet, BackendChoice::Ring) => Ok((
-            Box::new(TxRing::open(interface, MAX_FRAME_BYTES)?),
-            "ring",
-            format!("ring on {name}: asked for"),
-        )),
-        (LinkKind::Ethernet, _) => match TxRing::open(interface, MAX_FRAME_BYTES) {
-            Ok(ring) => Ok((Box::new(ring), "ring", format!("ring on {name}: fastest on Ethernet"))),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-            Err(error) => {
-                let why = format!("batch on {name}: no transmit ring here ({error})");
-                Ok((Box::new(TxBatch::open(interface, MAX_FRAME_BYTES)?), "batch", why))
-            }
-        },
     }
 }

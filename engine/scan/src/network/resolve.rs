@@ -98,7 +98,8 @@ impl Network {
         let (NextHop::Gateway { hardware, .. } | NextHop::OnLink { hardware }) = way.next else {
             return Ok(false);
         };
-        let Some(sink) = self.sinks.get_mut(way.device) else { return Ok(false) };
+        let Some(sender) = self.senders.get_mut(way.device) else { return Ok(false) };
+        let sink = &mut sender.sink;
         let Some(buffer) = sink.frame() else { return Ok(false) };
         let written = match (way.source, target) {
             (IpAddr::V4(sender), IpAddr::V4(target)) => {

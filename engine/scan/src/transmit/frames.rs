@@ -5,26 +5,23 @@ use std::{io, thread};
 use portreeve_model::MacAddress;
 use portreeve_wire::ethernet;
 
-use super::{Pass, Transmit};
+use super::{Facts, Pass, Sender, Transmit};
 use crate::{
     ScanError,
-    cookie::{CookieKey, SourcePorts},
-    network::{Network, NextHop, Paths},
+    network::{Network, NextHop},
     probe::Emitter,
     receive::DropCause,
     space::Target,
-    sys::FrameSink,
 };
 
-/// The backends `ring`, `batch` and `raw-ip`: which of them, each device's sink knows.
+/// All backends but `connect`: which of them, each device's sender knows.
 impl Transmit for Network {
     fn send_pass(&mut self, pass: &mut Pass<'_>) -> Result<u64, ScanError> {
-        let Self { sinks, paths, payloads, key, ports, .. } = self;
-        let emitters =
-            paths.ways().iter().map(|way| Emitter::new(way.link(), way.source, payloads)).collect();
-        let mut queue =
-            Queue { sinks, paths, emitters, key, ports: *ports, attempt: pass.attempt, stalls: 0 };
-        let mut position = pass.positions.start;
+        let Self { senders, paths, payloads, key, ports, .. } = self;
+        let facts = Facts { paths, payloads, key, ports: *ports };
+        let begun = generate(senders, pass, &facts)?;
+        let mut queue = Queue::new(senders, facts, pass.attempt);
+        let mut position = begun;
         while position < pass.positions.end && !pass.tally.common.control.is_cancelled() {
             let granted = pass.pace.grant(pass.time.elapsed(), BATCH);
             if granted == 0 {
@@ -42,6 +39,17 @@ impl Transmit for Network {
     }
 }
 
+/// Lets the generators send what they can of a pass; returns the first position that is left.
+fn generate(senders: &mut [Sender], pass: &mut Pass<'_>, facts: &Facts<'_>) -> Result<u64, ScanError> {
+    let whole = pass.positions.clone();
+    for (device, sender) in senders.iter_mut().enumerate() {
+        if let Some(generator) = &mut sender.generator {
+            pass.positions.start = generator.send_pass(device, pass, facts)?;
+        }
+    }
+    Ok(std::mem::replace(&mut pass.positions, whole).start)
+}
+
 /// Frames between two flushes.
 const BATCH: u64 = 64;
 /// Positions looked at between two flushes, where most need no probe, so that cancelling takes effect soon.
@@ -49,12 +57,10 @@ const LOOK_AHEAD: u64 = 1 << 14;
 
 /// The devices' queues during a pass.
 struct Queue<'a> {
-    sinks: &'a mut [Box<dyn FrameSink>],
-    paths: &'a Paths,
+    senders: &'a mut [Sender],
+    facts: Facts<'a>,
     /// One for each way.
     emitters: Vec<Emitter<'a>>,
-    key: &'a CookieKey,
-    ports: SourcePorts,
     attempt: u8,
     /// Flushes in a row that a device took nothing of.
     stalls: u32,
@@ -67,9 +73,15 @@ enum Refusal {
     Dropped(DropCause),
 }
 
-impl Queue<'_> {
+impl<'a> Queue<'a> {
     /// A device that takes nothing for this many flushes, of [`crate::sys::STALL`] each, is given up.
     const MAX_STALLS: u32 = 25;
+
+    fn new(senders: &'a mut [Sender], facts: Facts<'a>, attempt: u8) -> Self {
+        let ways = facts.paths.ways().iter();
+        let emitters = ways.map(|way| Emitter::new(way.link(), way.source, facts.payloads)).collect();
+        Self { senders, facts, emitters, attempt, stalls: 0 }
+    }
 
     /// Queues up to `granted` probes from `position` on; returns the first position that is not dealt with.
     fn fill(&mut self, position: u64, granted: u64, pass: &mut Pass<'_>) -> u64 {
@@ -103,25 +115,26 @@ impl Queue<'_> {
         if !pass.space.targets().contains(target.address) {
             return Err(Refusal::Dropped(DropCause::NotAllowed));
         }
-        let (number, way) = self.paths.way(target.address).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        let (number, way) =
+            self.facts.paths.way(target.address).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
         let destination = match way.next {
             NextHop::Kernel { .. } => None,
             NextHop::Gateway { mac, .. } => Some(mac.ok_or(Refusal::Dropped(DropCause::NoNeighbor))?),
             NextHop::OnLink { .. } => {
-                let mac = self.paths.neighbors().get(target.address);
+                let mac = self.facts.paths.neighbors().get(target.address);
                 Some(mac.ok_or(Refusal::Dropped(DropCause::NoNeighbor))?)
             }
         };
-        let sink = self.sinks.get_mut(way.device).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
-        let buffer = sink.frame().ok_or(Refusal::Full)?;
+        let sender = self.senders.get_mut(way.device).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        let buffer = sender.sink.frame().ok_or(Refusal::Full)?;
         let emitter = self.emitters.get(number).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
         let length = emitter
-            .emit(buffer, target, self.attempt, self.key, self.ports)
+            .emit(buffer, target, self.attempt, self.facts.key, self.facts.ports)
             .ok_or(Refusal::Dropped(DropCause::NoRoute))?;
         if let Some(MacAddress(mac)) = destination {
             ethernet::set_destination(buffer, ethernet::Address(mac));
         }
-        sink.commit(length);
+        sender.sink.commit(length);
         Ok(())
     }
 
@@ -129,8 +142,8 @@ impl Queue<'_> {
     fn flush(&mut self, pass: &Pass<'_>) -> Result<(), ScanError> {
         let before = self.counted();
         let mut stalled = false;
-        for sink in self.sinks.iter_mut() {
-            match sink.flush() {
+        for sender in self.senders.iter_mut() {
+            match sender.sink.flush() {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => stalled = true,
                 Err(error) => return Err(ScanError::io("cannot send probes")(error)),
@@ -150,9 +163,9 @@ impl Queue<'_> {
 
     /// Frames sent and refused, over all devices.
     fn counted(&self) -> (u64, u64) {
-        self.sinks
+        self.senders
             .iter()
-            .map(|sink| sink.counters())
+            .map(|sender| sender.sink.counters())
             .fold((0, 0), |(sent, refused), counters| (sent + counters.sent, refused + counters.refused))
     }
 }

@@ -1,5 +1,6 @@
 //! Probes out: the ways they can leave, behind one trait.
 
+mod choose;
 mod connect;
 mod frames;
 
@@ -8,11 +9,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+pub(crate) use choose::{Refusal, Request, Sender, choose};
 pub(crate) use connect::ConnectTransmit;
 
 use crate::{
     ScanError,
+    cookie::{CookieKey, SourcePorts},
+    network::Paths,
     pace::Pace,
+    probe::Payloads,
     receive::Tally,
     space::{ProbeSpace, Target},
 };
@@ -26,6 +31,24 @@ pub(crate) trait Transmit: Send {
 
     /// Whether every answer was waited for when [`Transmit::send_pass`] returns.
     fn settles_itself(&self) -> bool;
+}
+
+/// Makes the frames of a pass by itself, past the loop that fills a [`crate::sys::FrameSink`]: in the kernel, say.
+pub(crate) trait Generator: Send {
+    /// Sends probes to the targets of the pass from its first position on, in order and at pace, as far as it
+    /// can, and returns the first position that was not dealt with: the loop goes on from there. A pass that is
+    /// nothing for this generator (some targets go through another device than number `device`, say) it leaves
+    /// alone, by returning its first position.
+    fn send_pass(&mut self, device: usize, pass: &mut Pass<'_>, facts: &Facts<'_>) -> Result<u64, ScanError>;
+}
+
+/// What frames are made of, besides the pass. Hardware addresses are known by then.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) paths: &'a Paths,
+    pub(crate) payloads: &'a Payloads,
+    pub(crate) key: &'a CookieKey,
+    pub(crate) ports: SourcePorts,
 }
 
 /// One round of probes: which positions of the order, and what decides whether each is sent.

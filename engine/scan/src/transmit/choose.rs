@@ -1,0 +1,216 @@
+//! Which backend sends on a device: the best that works there, with a word on why the better ones do not.
+
+use std::io;
+
+use crate::{
+    BackendChoice, ScanConfig,
+    probe::MAX_FRAME_BYTES,
+    sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing},
+    transmit::Generator,
+};
+
+/// A way of sending on Ethernet devices.
+struct Backend {
+    choice: BackendChoice,
+    name: &'static str,
+    open: fn(&Request<'_>) -> Result<Sender, Refusal>,
+}
+
+/// The backends for Ethernet devices, the fastest first. A new one is a line here; what it cannot do it refuses
+/// when it is opened.
+const BACKENDS: &[Backend] = &[
+    Backend { choice: BackendChoice::Ring, name: "ring", open: ring },
+    Backend { choice: BackendChoice::Batch, name: "batch", open: batch },
+];
+
+/// What is to be sent on which device.
+pub(crate) struct Request<'a> {
+    pub(crate) interface: &'a Interface,
+    pub(crate) config: &'a ScanConfig,
+}
+
+/// A backend opened on a device.
+pub(crate) struct Sender {
+    /// Takes single frames: questions to neighbours, and what the generator leaves.
+    pub(crate) sink: Box<dyn FrameSink>,
+    /// Makes the frames of whole passes itself, where the backend does.
+    pub(crate) generator: Option<Box<dyn Generator>>,
+}
+
+/// Why a backend does not work here.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It does not fit the device, the kernel or the scan, and this is why: the end of "refused because".
+    Unfit(String),
+    /// The system said no.
+    System(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl Refusal {
+    fn because(&self) -> String {
+        match self {
+            Self::Unfit(why) => why.clone(),
+            Self::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                "this process may not".to_owned()
+            }
+            Self::System(error) => error.to_string(),
+        }
+    }
+}
+
+/// The backend chosen for a device.
+pub(crate) struct Chosen {
+    pub(crate) sender: Sender,
+    pub(crate) name: &'static str,
+    /// A sentence for people: what sends where, and what was refused.
+    pub(crate) why: String,
+}
+
+/// Opens the backend that was asked for, or the best that works. The error is that of the last one tried.
+pub(crate) fn choose(request: &Request<'_>) -> Result<Chosen, Refusal> {
+    let device = &request.interface.name;
+    let only_ip = |why| {
+        let sink = Box::new(RawIpBatch::open(request.interface, MAX_FRAME_BYTES)?);
+        Ok(Chosen {
+            sender: Sender { sink, generator: None },
+            name: "raw-ip",
+            why: format!("raw-ip on {device}: {why}"),
+        })
+    };
+    match request.interface.kind {
+        LinkKind::Loopback => only_ip("only packets that the kernel routes arrive on loopback"),
+        LinkKind::Layer3 => only_ip("the device has no link header"),
+        LinkKind::Ethernet => first_that_works(request, BACKENDS),
+    }
+}
+
+fn first_that_works(request: &Request<'_>, backends: &[Backend]) -> Result<Chosen, Refusal> {
+    let (asked, device) = (request.config.backend, &request.interface.name);
+    let mut refused = Vec::new();
+    let mut last = None;
+    for backend in backends {
+        if asked != BackendChoice::Auto && asked != backend.choice {
+            continue;
+        }
+        match (backend.open)(request) {
+            Ok(sender) => {
+                let why = explain(backend, asked, device, &refused);
+                return Ok(Chosen { sender, name: backend.name, why });
+            }
+            Err(refusal) => {
+                refused.push(format!("{} refused because {}", backend.name, refusal.because()));
+                last = Some(refusal);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Refusal::Unfit("no backend of this name sends frames".to_owned())))
+}
+
+fn explain(backend: &Backend, asked: BackendChoice, device: &str, refused: &[String]) -> String {
+    let name = backend.name;
+    if asked != BackendChoice::Auto {
+        format!("{name} on {device}: asked for")
+    } else if refused.is_empty() {
+        format!("{name} on {device}: the fastest")
+    } else {
+        format!("on {device}: {}, so {name}", refused.join(", "))
+    }
+}
+
+fn ring(request: &Request<'_>) -> Result<Sender, Refusal> {
+    Ok(Sender { sink: Box::new(TxRing::open(request.interface, MAX_FRAME_BYTES)?), generator: None })
+}
+
+fn batch(request: &Request<'_>) -> Result<Sender, Refusal> {
+    Ok(Sender { sink: Box::new(TxBatch::open(request.interface, MAX_FRAME_BYTES)?), generator: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TargetSetBuilder;
+
+    fn refuses(_: &Request<'_>) -> Result<Sender, Refusal> {
+        Err(Refusal::Unfit("the device is made of wood".to_owned()))
+    }
+
+    fn may_not(_: &Request<'_>) -> Result<Sender, Refusal> {
+        Err(io::Error::from(io::ErrorKind::PermissionDenied).into())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it stands in a table of functions that may refuse")]
+    fn works(_: &Request<'_>) -> Result<Sender, Refusal> {
+        Ok(Sender { sink: Box::new(Nowhere), generator: None })
+    }
+
+    /// Takes nothing; these tests send nothing.
+    struct Nowhere;
+
+    impl FrameSink for Nowhere {
+        fn frame(&mut self) -> Option<&mut [u8]> {
+            None
+        }
+
+        fn commit(&mut self, _: usize) {}
+
+        fn flush(&mut self) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn counters(&self) -> crate::sys::TxCounters {
+            crate::sys::TxCounters::default()
+        }
+    }
+
+    fn choose_from(asked: BackendChoice, backends: &[Backend]) -> Result<Chosen, Refusal> {
+        let interface = Interface {
+            index: 9,
+            name: "near".to_owned(),
+            kind: LinkKind::Ethernet,
+            hardware: None,
+            mtu_bytes: 1500,
+            up: true,
+            addresses: Vec::new(),
+        };
+        let targets = TargetSetBuilder::new().include("10.99.1.2").and_then(TargetSetBuilder::build);
+        let mut config = ScanConfig::new(targets.expect("targets"), "80".parse().expect("ports"));
+        config.backend = asked;
+        first_that_works(&Request { interface: &interface, config: &config }, backends)
+    }
+
+    fn choose_one(asked: BackendChoice, backends: &[Backend]) -> Chosen {
+        choose_from(asked, backends).unwrap_or_else(|refusal| panic!("{}", refusal.because()))
+    }
+
+    const WOODEN: Backend = Backend { choice: BackendChoice::Ring, name: "ring", open: refuses };
+    const FORBIDDEN: Backend = Backend { choice: BackendChoice::Ring, name: "ring", open: may_not };
+    const WORKING: Backend = Backend { choice: BackendChoice::Batch, name: "batch", open: works };
+
+    #[test]
+    fn the_first_that_works_is_taken_and_the_refusals_are_told() {
+        let chosen = choose_one(BackendChoice::Auto, &[WOODEN, WORKING]);
+        assert_eq!(chosen.name, "batch");
+        assert_eq!(chosen.why, "on near: ring refused because the device is made of wood, so batch");
+        let chosen = choose_one(BackendChoice::Auto, &[WORKING, WOODEN]);
+        assert_eq!(chosen.why, "batch on near: the fastest");
+        let chosen = choose_one(BackendChoice::Auto, &[FORBIDDEN, WORKING]);
+        assert_eq!(chosen.why, "on near: ring refused because this process may not, so batch");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_not_replaced() {
+        let chosen = choose_one(BackendChoice::Batch, &[WOODEN, WORKING]);
+        assert_eq!(chosen.why, "batch on near: asked for");
+        for asked in [BackendChoice::Ring, BackendChoice::Auto] {
+            let Err(refused) = choose_from(asked, &[WOODEN]) else { panic!("wood works") };
+            assert_eq!(refused.because(), "the device is made of wood");
+        }
+        assert!(choose_from(BackendChoice::Ring, &[WOODEN, WORKING]).is_err());
+    }
+}
