@@ -5,12 +5,16 @@
 //! leave the lab. Everything is removed when the value is dropped; what a killed run left behind is
 //! removed by the next lab of the same name.
 //!
+//! A [`scan::ScanLab`] is the other kind: no services, but as many hosts as wanted, which answer at more than a million
+//! packets a second and count what was sent.
+//!
 //! Needs root and the programs `ip` and `setpriv` (Debian: iproute2, util-linux).
 
 #![forbid(unsafe_code)]
 
 mod process;
 mod relay;
+pub mod scan;
 mod service;
 
 use std::{
@@ -60,15 +64,7 @@ impl std::error::Error for LabError {}
 impl Lab {
     /// Makes an empty segment. `name` is part of the namespaces' names: at most six letters or digits.
     pub fn new(name: &str) -> Result<Self, LabError> {
-        if name.is_empty() || name.len() > 6 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(LabError::new(
-                format!("make a lab named {name:?}"),
-                "use one to six letters or digits",
-            ));
-        }
-        if !nix::unistd::geteuid().is_root() {
-            return Err(LabError::new("make network namespaces", "this needs root"));
-        }
+        check_name(name)?;
         remove_leftovers(name)?;
         let folder = std::env::temp_dir().join(format!("portreeve-lab-{name}"));
         make_fresh_folder(&folder)?;
@@ -141,6 +137,17 @@ impl Drop for Lab {
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// What every kind of lab needs: a name that fits into those of namespaces, and root.
+fn check_name(name: &str) -> Result<(), LabError> {
+    if name.is_empty() || name.len() > 6 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(LabError::new(format!("make a lab named {name:?}"), "use one to six letters or digits"));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(LabError::new("make network namespaces", "this needs root"));
+    }
+    Ok(())
 }
 
 /// Removes namespaces of an earlier lab of this name that ended without cleaning up.

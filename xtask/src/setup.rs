@@ -29,6 +29,10 @@ const TESTING: &[Need] = &[
     Need { found: || Path::new("/usr/bin/chromium").exists(), packages: &["chromium"] },
     Need { found: || has("ip") || Path::new("/usr/sbin/ip").exists(), packages: &["iproute2"] },
     Need { found: || Path::new("/usr/sbin/nft").exists(), packages: &["nftables"] },
+    // The far end of the scan lab.
+    Need { found: || has("clang"), packages: &["clang"] },
+    Need { found: || Path::new("/usr/include/bpf/libbpf.h").exists(), packages: &["libbpf-dev"] },
+    Need { found: || Path::new("/usr/sbin/ethtool").exists(), packages: &["ethtool"] },
 ];
 
 /// Services that identification and the lab are tested with.
