@@ -38,6 +38,7 @@ const TESTING: &[Need] = &[
 /// Services that identification and the lab are tested with.
 const SERVICES: &[Need] = &[
     Need { found: || Path::new("/usr/sbin/sshd").exists(), packages: &["openssh-server"] },
+    Need { found: || Path::new("/usr/sbin/dropbear").exists(), packages: &["dropbear-bin"] },
     Need { found: || Path::new("/usr/sbin/nginx").exists(), packages: &["nginx-light"] },
     Need { found: || Path::new("/usr/bin/redis-server").exists(), packages: &["redis-server"] },
     Need { found: || Path::new("/usr/bin/memcached").exists(), packages: &["memcached"] },

@@ -73,6 +73,24 @@ pub struct SshAlgorithm {
     pub notes: Vec<SafeText>,
 }
 
+/// A key with which an SSH server proves who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SshHostKey {
+    /// Kind, as `ssh-ed25519`.
+    pub kind: SafeText,
+    /// Size in bits, where the kind has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// Fingerprint as `ssh-keygen -l` shows it: `SHA256:` and 43 characters.
+    pub fingerprint: SafeText,
+    /// Whether current practice advises against it.
+    pub is_weak: bool,
+    /// The reasons, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<SafeText>,
+}
+
 /// What an SSH server offers before anyone has logged in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -97,6 +115,9 @@ pub struct SshAudit {
     /// Host key fingerprints, as `SHA256:…`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_keys: Vec<SafeText>,
+    /// The same keys with kind and size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<SshHostKey>,
     /// Authentication methods offered to an unknown user, where they could be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_methods: Option<Vec<SafeText>>,

@@ -17,7 +17,7 @@ pub mod protocol;
 mod service;
 mod text;
 
-pub use identity::{SshAlgorithm, SshAudit, TlsCertificate, TlsInfo};
+pub use identity::{SshAlgorithm, SshAudit, SshHostKey, TlsCertificate, TlsInfo};
 pub use mac::{MacAddress, ParseMacError};
 pub use observation::{
     Endpoint, HostReason, HostSighting, Observation, PortState, Reason, SynAckTraits, Timestamp, Transport,

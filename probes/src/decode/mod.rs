@@ -11,6 +11,7 @@ mod names;
 mod reader;
 pub(crate) mod ssh;
 pub(crate) mod ssh_audit;
+pub(crate) mod ssh_kex;
 pub(crate) mod tls;
 mod windows;
 

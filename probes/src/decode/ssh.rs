@@ -11,7 +11,9 @@ use super::hex;
 pub(crate) struct Offer {
     pub kex: Vec<String>,
     pub host_keys: Vec<String>,
+    pub client_ciphers: Vec<String>,
     pub ciphers: Vec<String>,
+    pub client_macs: Vec<String>,
     pub macs: Vec<String>,
     pub compression: Vec<String>,
 }
@@ -77,9 +79,11 @@ pub(crate) fn offer(packets: &[u8]) -> Option<Offer> {
     let (&padding, payload) = packet.split_first()?;
     let payload = payload.get(..payload.len().checked_sub(padding.into())?)?;
     let (&kind, payload) = payload.split_first()?;
-    if kind != MSG_KEXINIT {
-        return None;
-    }
+    (kind == MSG_KEXINIT).then(|| offer_of(payload))?
+}
+
+/// The offer in a KEXINIT's payload, its number taken off.
+pub(crate) fn offer_of(payload: &[u8]) -> Option<Offer> {
     let mut rest = payload.get(16..)?;
     let mut list = || {
         let (length, tail) = rest.split_first_chunk::<4>()?;
@@ -89,13 +93,13 @@ pub(crate) fn offer(packets: &[u8]) -> Option<Offer> {
     };
     let kex = list()?;
     let host_keys = list()?;
-    let _client_ciphers = list()?;
+    let client_ciphers = list()?;
     let ciphers = list()?;
-    let _client_macs = list()?;
+    let client_macs = list()?;
     let macs = list()?;
     let _client_compression = list()?;
     let compression = list()?;
-    Some(Offer { kex, host_keys, ciphers, macs, compression })
+    Some(Offer { kex, host_keys, client_ciphers, ciphers, client_macs, macs, compression })
 }
 
 fn split_names(names: &[u8]) -> Vec<String> {

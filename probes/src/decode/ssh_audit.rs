@@ -26,6 +26,7 @@ pub(crate) fn audit(banner: &[u8], replies: &[u8]) -> Option<SshAudit> {
         host_key_types: offer.host_keys.iter().map(|name| text(name.as_bytes())).collect(),
         hassh: Some(offer.hassh()),
         host_keys: Vec::new(),
+        keys: Vec::new(),
         auth_methods: None,
     })
 }

@@ -125,8 +125,11 @@ fn http(held: &Conversation<'_>) -> Option<HttpInfo> {
 
 fn ssh(held: &Conversation<'_>) -> Option<SshAudit> {
     let banner = held.fields.get("ssh.banner")?;
-    let packets = &held.ssh_reply;
-    crate::decode::ssh_audit::audit(banner, packets)
+    let mut audit = crate::decode::ssh_audit::audit(banner, &held.ssh_reply)?;
+    audit.host_keys = held.ssh.keys.iter().map(|key| key.fingerprint.clone()).collect();
+    audit.keys.clone_from(&held.ssh.keys);
+    audit.auth_methods.clone_from(&held.ssh.methods);
+    Some(audit)
 }
 
 /// MurmurHash3 of the base64 text in lines of 76, as search engines for devices compute it.

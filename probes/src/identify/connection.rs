@@ -88,6 +88,24 @@ impl Connection {
         matches!(timeout_at(until, sending).await, Ok(Ok(())))
     }
 
+    /// Reads whatever comes next; `None` if the peer closed or time is up.
+    pub async fn read_some(&mut self, until: Instant) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 8192];
+        let read = async {
+            match self {
+                Self::Plain(stream) => stream.read(&mut buffer).await,
+                Self::Tls(stream) => stream.read(&mut buffer).await,
+            }
+        };
+        match timeout_at(until, read).await {
+            Ok(Ok(count @ 1..)) => {
+                buffer.truncate(count);
+                Some(buffer)
+            }
+            _ => None,
+        }
+    }
+
     /// Reads one reply, at most until `deadline`.
     pub async fn read(&mut self, patience: Patience, deadline: Instant) -> Reply {
         let mut reply = Reply { bytes: Vec::new(), end: End::Silent, arrivals: 0 };

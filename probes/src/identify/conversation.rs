@@ -14,7 +14,7 @@ use super::{
     connection::{Connection, End, Patience, Reply},
     encryption::ALPN,
     pages::{asks_for_tls, get, keeps_open},
-    plan,
+    plan, ssh,
 };
 use crate::{
     database::{Layer, ProbeRef, Safety},
@@ -35,6 +35,7 @@ enum Question {
     Listen,
     Probe(ProbeRef),
     Redirect(String),
+    SshAudit,
     Tls,
 }
 
@@ -86,6 +87,8 @@ pub(super) struct Conversation<'a> {
     pub favicon_tried: bool,
     pub favicon: Option<i32>,
     pub ssh_reply: Vec<u8>,
+    pub ssh_audited: bool,
+    pub ssh: ssh::Learnt,
     pub first_page: Option<Vec<u8>>,
     pub choice: Option<Choice>,
     hits: HashSet<String>,
@@ -126,6 +129,8 @@ impl<'a> Conversation<'a> {
             favicon_tried: false,
             favicon: None,
             ssh_reply: Vec::new(),
+            ssh_audited: false,
+            ssh: ssh::Learnt::default(),
             first_page: None,
             choice: None,
             hits: HashSet::new(),
@@ -226,6 +231,9 @@ impl<'a> Conversation<'a> {
             let can = self.open.is_some() || self.may_connect();
             return can.then(|| Question::Probe(probe.clone()));
         }
+        if !self.ssh_reply.is_empty() && !self.ssh_audited {
+            return Some(Question::SshAudit);
+        }
         let is_page = choice.best.name.as_str() == "http" && self.fields.get("http.title").is_some();
         let worth = is_page && choice.best.layer != Layer::App && !self.favicon_tried && self.may_connect();
         worth.then_some(Question::Favicon)
@@ -245,6 +253,10 @@ impl<'a> Conversation<'a> {
                 if let Some(reply) = self.exchange("http-get", &request, false).await {
                     self.learn("http-get", &reply);
                 }
+            }
+            Question::SshAudit => {
+                self.ssh_audited = true;
+                self.audit_ssh().await;
             }
             Question::Tls => self.ask_tls().await,
         }

@@ -7,6 +7,7 @@ mod encryption;
 mod os_hint;
 mod pages;
 mod plan;
+mod ssh;
 mod starttls;
 mod tls;
 mod udp;
@@ -31,7 +32,7 @@ pub struct IdentifyConfig {
     pub deadline: Duration,
     /// Endpoints talked to at the same time.
     pub concurrency: usize,
-    /// Ask SSH servers for their algorithms.
+    /// Ask SSH servers for their algorithms, host keys and ways to log in.
     pub ssh_audit: bool,
     /// Send bytes to ports of printers and of industrial controllers too.
     pub allow_print_and_ot: bool,

@@ -86,6 +86,11 @@ fn free_port() -> u16 {
 }
 
 impl Process {
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn await_port(&self) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let start = Instant::now();

@@ -236,6 +236,7 @@ impl SshProbeResultData {
             host_key_types: self.host_key_types.clone(),
             hassh: None,
             host_keys: Vec::new(),
+            keys: Vec::new(),
             auth_methods: Some(methods.collect()),
         });
         service
