@@ -4,6 +4,9 @@ use portreeve_model::{SafeText, SshAlgorithm, SshAudit};
 
 use super::ssh::{identification, offer};
 
+/// Announces strict key exchange, OpenSSH's answer to the Terrapin attack.
+const STRICT: &str = "kex-strict-s-v00@openssh.com";
+
 /// The audit of a server that said `banner`; `replies` begins with its KEXINIT, its identification
 /// before that or not. `None` if it offered nothing readable.
 pub(crate) fn audit(banner: &[u8], replies: &[u8]) -> Option<SshAudit> {
@@ -16,11 +19,20 @@ pub(crate) fn audit(banner: &[u8], replies: &[u8]) -> Option<SshAudit> {
     let judged = |names: &[String], judge: fn(&str) -> Vec<&'static str>| {
         names.iter().filter(|name| !is_signal(name)).map(|name| algorithm(name, judge)).collect()
     };
+    let mut ciphers: Vec<SshAlgorithm> = judged(&offer.ciphers, weak_cipher);
+    if !offer.kex.iter().any(|name| name == STRICT) {
+        for cipher in ciphers.iter_mut().filter(|cipher| cipher.name.as_str().starts_with("chacha20")) {
+            cipher.is_weak = true;
+            cipher.notes.push(SafeText::from(
+                "[FAIL] packets can be cut away unnoticed without strict key exchange (CVE-2023-48795)",
+            ));
+        }
+    }
     Some(SshAudit {
         server_banner: text(banner),
         protocol_version: text(protocol),
         ssh_version: text(software),
-        ciphers: judged(&offer.ciphers, weak_cipher),
+        ciphers,
         kex_algorithms: judged(&offer.kex, weak_kex),
         mac_algorithms: judged(&offer.macs, weak_mac),
         host_key_types: offer.host_keys.iter().map(|name| text(name.as_bytes())).collect(),

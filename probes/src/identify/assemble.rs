@@ -124,7 +124,7 @@ fn http(held: &Conversation<'_>) -> Option<HttpInfo> {
 }
 
 fn ssh(held: &Conversation<'_>) -> Option<SshAudit> {
-    let banner = held.fields.get("ssh.banner")?;
+    let banner = held.fields.get("ssh.banner").filter(|_| held.identifier.config.ssh_audit)?;
     let mut audit = crate::decode::ssh_audit::audit(banner, &held.ssh_reply)?;
     audit.host_keys = held.ssh.keys.iter().map(|key| key.fingerprint.clone()).collect();
     audit.keys.clone_from(&held.ssh.keys);

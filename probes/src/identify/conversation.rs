@@ -216,7 +216,8 @@ impl<'a> Conversation<'a> {
         let is_wanted = |probe: &ProbeRef| {
             let after = &probe.probe.after;
             if &*probe.probe.id == "ssh-kex" {
-                return self.identifier.config.ssh_audit && choice.best.name.as_str() == "ssh";
+                let audits = self.identifier.config.ssh_audit && choice.best.name.as_str() == "ssh";
+                return audits && self.ssh_reply.is_empty();
             }
             after.iter().any(|id| self.hits.contains(id))
                 || !has_version && after.iter().any(|name| name == choice.best.name.as_str())
@@ -231,7 +232,7 @@ impl<'a> Conversation<'a> {
             let can = self.open.is_some() || self.may_connect();
             return can.then(|| Question::Probe(probe.clone()));
         }
-        if !self.ssh_reply.is_empty() && !self.ssh_audited {
+        if !self.ssh_reply.is_empty() && !self.ssh_audited && self.identifier.config.ssh_audit {
             return Some(Question::SshAudit);
         }
         let is_page = choice.best.name.as_str() == "http" && self.fields.get("http.title").is_some();
@@ -398,6 +399,10 @@ impl<'a> Conversation<'a> {
             self.first_words = reply.bytes.get(..1024).unwrap_or(&reply.bytes).to_vec();
         }
         decode(id, &reply.bytes, &mut self.fields);
+        if id == BANNER && self.fields.get("ssh.hassh").is_some() {
+            // Some servers send their offer with the greeting.
+            self.ssh_reply.clone_from(&reply.bytes);
+        }
         if let Some(response) = Response::parse(&reply.bytes).filter(|response| response.protocol == "http") {
             self.learn_page(id, &reply.bytes, &response);
         }

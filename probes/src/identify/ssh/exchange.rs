@@ -149,7 +149,9 @@ mod tests {
 
     #[test]
     fn hostile_groups_and_values_are_refused() {
-        for (prime, generator) in [(&[0_u8; 256][..], &[2_u8][..]), (&[0xff; 3000], &[2]), (&[0xff; 256], &[1]), (&[], &[])] {
+        for (prime, generator) in
+            [(&[0_u8; 256][..], &[2_u8][..]), (&[0xff; 3000], &[2]), (&[0xff; 256], &[1]), (&[], &[])]
+        {
             assert!(in_group(prime, generator).is_none());
         }
         let (ours, _) = in_fixed_group(GROUP_14).expect("a group");

@@ -63,7 +63,12 @@ impl Conversation<'_> {
         kinds.truncate(MAX_KINDS);
         let until = self.deadline;
         let mut open = match self.open.take() {
-            Some(Open::Idle(connection)) => Some((Packets::new(connection), server, first)),
+            Some(Open::Idle(connection)) => Some((Packets::after_kexinit(connection), server, first)),
+            Some(Open::Greeted(connection)) => {
+                let mut packets = Packets::after_kexinit(connection);
+                let said = packets.say(format!("{IDENTIFICATION}\r\n").as_bytes(), until).await;
+                said.map(|()| (packets, server, first))
+            }
             _ => None,
         };
         for (number, kind) in kinds.iter().enumerate() {
@@ -104,7 +109,8 @@ impl Conversation<'_> {
 
 /// The signature algorithms to ask for, one for each kind of key.
 fn key_kinds(offer: &Offer) -> Vec<String> {
-    let family = |name: &str| if name.starts_with("rsa-sha2-") { "ssh-rsa".to_owned() } else { name.to_owned() };
+    let family =
+        |name: &str| if name.starts_with("rsa-sha2-") { "ssh-rsa".to_owned() } else { name.to_owned() };
     let mut seen = Vec::new();
     let mut kinds = Vec::new();
     for name in &offer.host_keys {
@@ -228,8 +234,18 @@ impl Suite {
         let [client_cipher, cipher] = &self.ciphers;
         let [client_mac, mac] = &self.macs;
         let compression = &self.compression;
-        let lists =
-            [self.method.name, &self.key, client_cipher, cipher, client_mac, mac, compression, compression, "", ""];
+        let lists = [
+            self.method.name,
+            &self.key,
+            client_cipher,
+            cipher,
+            client_mac,
+            mac,
+            compression,
+            compression,
+            "",
+            "",
+        ];
         let lists: Vec<u8> = lists.iter().flat_map(|list| string(list.as_bytes())).collect();
         // A cookie need not be secret, only there (RFC 4253 7.1).
         message(MSG_KEXINIT, &[&[0x70; 16], &lists, &[0; 5]])
@@ -242,8 +258,9 @@ impl Suite {
         if self.compression != "none" {
             return None;
         }
-        let ours = protection(client_cipher, client_mac, &self.derive(agreed, b"CAE", client_cipher, client_mac)?)?;
-        let theirs = protection(cipher, mac, &self.derive(agreed, b"DBF", cipher, mac)?)?;
+        let ours =
+            protection(client_cipher, client_mac, &self.derive(agreed, *b"CAE", client_cipher, client_mac)?)?;
+        let theirs = protection(cipher, mac, &self.derive(agreed, *b"DBF", cipher, mac)?)?;
         packets.send(&[MSG_NEWKEYS], until).await?;
         packets.receive_of(MSG_NEWKEYS, until).await?;
         packets.protect(ours, theirs);
@@ -251,7 +268,7 @@ impl Suite {
     }
 
     /// Key, initial vector and MAC key by their letters (RFC 4253 7.2).
-    fn derive(&self, agreed: &Agreed, letters: &[u8; 3], cipher: &str, mac: &str) -> Option<Secrets> {
+    fn derive(&self, agreed: &Agreed, letters: [u8; 3], cipher: &str, mac: &str) -> Option<Secrets> {
         let sizes = sizes(cipher, mac)?;
         let bytes = |letter: u8, length: usize| {
             let start = [&agreed.secret[..], &agreed.hash].concat();
@@ -262,7 +279,7 @@ impl Suite {
             out.truncate(length);
             out
         };
-        let [key, iv, mac] = *letters;
+        let [key, iv, mac] = letters;
         Some(Secrets { key: bytes(key, sizes.key), iv: bytes(iv, sizes.iv), mac: bytes(mac, sizes.mac) })
     }
 }
@@ -275,9 +292,9 @@ async fn ask_for_methods(packets: &mut Packets, until: Instant) -> Option<Vec<Sa
     packets.send(&message(MSG_USERAUTH_REQUEST, &[&request]), until).await?;
     for _ in 0..MAX_BETWEEN {
         let payload = packets.receive(until).await?;
-        match payload.first()? {
-            &MSG_USERAUTH_FAILURE => return methods(&payload),
-            &MSG_USERAUTH_SUCCESS => return Some(vec![SafeText::from("none")]),
+        match *payload.first()? {
+            MSG_USERAUTH_FAILURE => return methods(&payload),
+            MSG_USERAUTH_SUCCESS => return Some(vec![SafeText::from("none")]),
             _ => {}
         }
     }
@@ -324,7 +341,8 @@ mod tests {
 
     #[test]
     fn one_algorithm_stands_for_each_kind_of_key() {
-        let names = ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa", "ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519"];
+        let names =
+            ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa", "ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519"];
         let offer = Offer { host_keys: names.map(str::to_owned).to_vec(), ..Offer::default() };
         assert_eq!(key_kinds(&offer), ["rsa-sha2-512", "ssh-ed25519"]);
     }

@@ -20,9 +20,14 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// `connection` may be one on which both sides' first lines, and the server's KEXINIT, have gone by.
+    /// A connection on which nothing was said.
     pub fn new(connection: Connection) -> Self {
         Self { connection, buffer: Vec::new(), sent: 0, received: 0, ours: None, theirs: None }
+    }
+
+    /// One on which both sides have said who they are, and the server has sent its KEXINIT.
+    pub fn after_kexinit(connection: Connection) -> Self {
+        Self { received: 1, ..Self::new(connection) }
     }
 
     /// From here on packets are protected.

@@ -357,11 +357,8 @@ mod tests {
         for cipher in CIPHERS {
             for mac in MACS {
                 let sizes = sizes(cipher, mac).expect("known");
-                let secrets = Secrets {
-                    key: vec![1; sizes.key],
-                    iv: vec![2; sizes.iv],
-                    mac: vec![3; sizes.mac],
-                };
+                let secrets =
+                    Secrets { key: vec![1; sizes.key], iv: vec![2; sizes.iv], mac: vec![3; sizes.mac] };
                 let mut here = protection(cipher, mac, &secrets).expect("known");
                 let mut there = protection(cipher, mac, &secrets).expect("known");
                 for sequence in 5..8 {
