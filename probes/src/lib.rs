@@ -21,6 +21,7 @@ mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod identify;
+pub mod mac;
 mod matcher;
 
 pub use database::{Database, DatabaseError, Finding, Stats};

@@ -10,6 +10,7 @@ use portreeve_probes::Database;
 use portreeve_scan::{BackendChoice, Clock, TargetError, TargetSetBuilder};
 use reqwest::Client;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -104,10 +105,10 @@ pub enum AgentError {
 /// Works until `stop` is cancelled or the server wants nothing to do with this agent any more.
 ///
 /// On `stop` running jobs are cancelled and handed in; what cannot be handed in within ten seconds stays in
-/// the spool for the next start.
+/// the spool for the next start. Every job is identified with the newest of `databases`.
 pub async fn run_agent(
     config: AgentConfig,
-    database: Arc<Database>,
+    databases: watch::Receiver<Arc<Database>>,
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
@@ -123,7 +124,7 @@ pub async fn run_agent(
         return Ok(());
     };
     let workshop =
-        Workshop { uplink, clock, database, limits: config.limits.clone(), backend: config.backend };
+        Workshop { uplink, clock, databases, limits: config.limits.clone(), backend: config.backend };
     let mut agent = Agent {
         config,
         spool,

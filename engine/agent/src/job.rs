@@ -11,7 +11,11 @@ use portreeve_scan::{
     BackendChoice, Clock, PacketsPerSecond, PortError, PortSet, Scan, ScanConfig, ScanError, ScanReport,
     Shard, TargetError, TargetSet, TargetSetBuilder, UdpPayloads,
 };
-use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -66,7 +70,7 @@ impl HostLimits {
 pub(crate) struct Workshop {
     pub(crate) uplink: Uplink,
     pub(crate) clock: Clock,
-    pub(crate) database: Arc<Database>,
+    pub(crate) databases: watch::Receiver<Arc<Database>>,
     pub(crate) limits: HostLimits,
     pub(crate) backend: BackendChoice,
 }
@@ -153,7 +157,8 @@ fn identifier(workshop: &Workshop, job: &Job) -> Arc<Identifier> {
     let clock = workshop.clock.clone();
     let mut config = IdentifyConfig::new(Arc::new(move || clock.now()));
     config.ssh_audit = job.ssh_audit;
-    Arc::new(Identifier::new(Arc::clone(&workshop.database), config))
+    let database = Arc::clone(&workshop.databases.borrow());
+    Arc::new(Identifier::new(database, config))
 }
 
 async fn prepare(workshop: &Workshop, job: &Job, identifier: &Arc<Identifier>) -> Result<Scan, JobError> {

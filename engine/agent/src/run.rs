@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use portreeve_model::protocol::Record;
-use portreeve_probes::Identifier;
+use portreeve_model::{HostSighting, protocol::Record};
+use portreeve_probes::{Identifier, mac};
 use portreeve_scan::{Control, Event, Scan, ScanError, ScanReport};
 use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
 
@@ -117,7 +117,10 @@ impl Drop for CancelOnDrop {
 
 fn into_record(event: Event, identification: Option<&mut Identification>) -> Record {
     match event {
-        Event::Host(sighting) => Record::Host(Box::new(sighting)),
+        Event::Host(sighting) => {
+            let mac_vendor = sighting.mac.and_then(mac::vendor);
+            Record::Host(Box::new(HostSighting { mac_vendor, ..sighting }))
+        }
         Event::Port(observation) => {
             if let Some(identification) = identification {
                 identification.offer(&observation);

@@ -17,7 +17,7 @@ use portreeve_model::{
 use portreeve_probes::Database;
 use portreeve_scan::{BackendChoice, Clock};
 use server::{Server, TOKEN};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -48,8 +48,8 @@ struct Running {
 
 fn start(config: AgentConfig) -> Running {
     let stop = CancellationToken::new();
-    let task =
-        tokio::spawn(run_agent(config, Arc::clone(Database::builtin()), Clock::new(now), stop.clone()));
+    let (_, databases) = watch::channel(Arc::clone(Database::builtin()));
+    let task = tokio::spawn(run_agent(config, databases, Clock::new(now), stop.clone()));
     Running { task, stop }
 }
 

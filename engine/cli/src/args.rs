@@ -24,6 +24,15 @@ pub(crate) struct Cli {
     /// Configuration file
     #[arg(long, global = true, env = "PORTREEVE_CLI_CONFIG", value_name = "FILE", help_heading = "General")]
     pub(crate) config: Option<PathBuf>,
+    /// Folder whose TOML files are laid over the probe database [default: /etc/portreeve/db.d]
+    #[arg(
+        long,
+        global = true,
+        env = "PORTREEVE_USER_DATABASE",
+        value_name = "DIR",
+        help_heading = "General"
+    )]
+    pub(crate) user_database: Option<PathBuf>,
     /// Say more on stderr; twice for details
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "General")]
     pub(crate) verbose: u8,
@@ -263,8 +272,11 @@ pub(crate) struct SelftestArgs {
 pub(crate) enum DbAction {
     /// Check every entry against its examples
     Test {
-        /// Folder of TOML files [default: the built-in database]
-        folder: Option<PathBuf>,
+        /// TOML file, or folder of them, laid over the built-in database [default: the user database]
+        path: Option<PathBuf>,
+        /// The folder is the whole database
+        #[arg(long, requires = "path")]
+        alone: bool,
     },
     /// Put files into their one form
     Fmt {

@@ -25,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Cli, Command},
+    commands::UserDatabase,
     exit::Failure,
     settings::Settings,
 };
@@ -47,12 +48,13 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         usual.insert(0, Settings::of_agent());
     }
     let settings = Settings::read(cli.config.as_deref(), &usual)?;
+    let user = UserDatabase::choose(cli.user_database.as_ref(), settings.user_database.as_ref());
     match &cli.command {
-        Command::Agent(arguments) => commands::agent::agent(arguments, &settings.agent),
-        Command::Db { action } => commands::db::db(action),
-        Command::Discover(arguments) => commands::scan::discover(arguments, &settings.scan),
-        Command::Identify(arguments) => commands::identify::identify(arguments),
-        Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan),
+        Command::Agent(arguments) => commands::agent::agent(arguments, &settings.agent, &user),
+        Command::Db { action } => commands::db::db(action, &user),
+        Command::Discover(arguments) => commands::scan::discover(arguments, &settings.scan, &user),
+        Command::Identify(arguments) => commands::identify::identify(arguments, &user),
+        Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user),
         Command::Selftest(arguments) => commands::selftest::selftest(arguments),
     }
 }

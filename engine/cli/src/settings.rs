@@ -13,6 +13,8 @@ use crate::{args::Backend, exit::Failure};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
+    /// Folder whose TOML files are laid over the probe database.
+    pub(crate) user_database: Option<PathBuf>,
     pub(crate) scan: ScanSettings,
     pub(crate) agent: AgentSettings,
 }

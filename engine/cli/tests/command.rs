@@ -376,6 +376,41 @@ fn the_probe_database_can_be_checked_and_counted() {
     assert!(stdout(&succeeded(&["db", "stats"])).contains("entries"));
 }
 
+const PUMP: &str = "schema = 1\nservice = 'http'\nfamily = 'web'\n[[match]]\nid = 'pump/http'\nfield = 'http.server'\n\
+    regex = '^PumpControl/(?P<version>[0-9.]+)'\nscore = 85\nset = { product = 'Pump Control', version = '{version}' }\n\
+    [[match.example]]\nreply = 'HTTP/1.1 200 OK\\r\\nServer: PumpControl/3.1\\r\\n\\r\\n'\n\
+    expect = { product = 'Pump Control', version = '3.1' }\nsource = 'our own device'\n";
+
+#[test]
+fn a_users_database_is_checked_and_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pump.toml").display().to_string();
+    std::fs::write(&file, PUMP).expect("written");
+    succeeded(&["db", "test", &file]);
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nServer: PumpControl/3.1\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let place = folder.path().display().to_string();
+    let found = succeeded(&["identify", &endpoint, "--user-database", &place, "--json"]);
+    assert!(stdout(&found).contains("Pump Control"), "{}", stdout(&found));
+
+    std::fs::write(&file, PUMP.replace("regex", "regx")).expect("written");
+    let refusals = [vec!["identify", &endpoint, "--user-database", &place], vec!["db", "test", &file]];
+    for arguments in refusals {
+        refused(&arguments, 2, &[&file, "line 7", "regx"]);
+    }
+    refused(&["db", "stats", "--user-database", "/nonexistent/db.d"], 2, &["/nonexistent/db.d"]);
+}
+
 #[test]
 fn without_rights_the_way_out_is_told() {
     if !is_root() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use portreeve_lab::{Lab, in_namespace, nginx, openssh, redis};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A scanner, a web server, and a host with SSH and Redis. `None` without root, which CI has.
 fn lab(name: &str) -> Option<Lab> {
@@ -57,11 +57,20 @@ fn document(output: &Output) -> Value {
 #[test]
 fn discovery_finds_exactly_the_hosts_of_the_segment() {
     let Some(lab) = lab("clid") else { return };
+    // A block of the IEEE's registry, on a host that nobody else knows by its own address.
+    let assigned = ["link", "set", "eth0", "address", "00:00:00:12:34:56"];
+    let set = Command::new("ip").args(["-n", &lab.namespace("web")]).args(assigned).status().expect("ip");
+    assert!(set.success());
     let output = portreeve(&lab, "scan", &["discover", "10.99.0.0/24", "--rate", "5000", "--json"]);
     let document = document(&output);
     let hosts: BTreeSet<_> =
         document["hosts"].as_array().expect("hosts").iter().map(|host| host["address"].to_string()).collect();
     assert_eq!(hosts, ["\"10.99.0.1\"", "\"10.99.0.2\"", "\"10.99.0.3\""].map(str::to_owned).into());
+    for host in document["hosts"].as_array().expect("hosts") {
+        // The others have addresses that their kernel made up.
+        let vendor = if host["address"] == "10.99.0.2" { json!("XEROX CORPORATION") } else { Value::Null };
+        assert_eq!(host["mac_vendor"], vendor, "{host:#}");
+    }
 }
 
 /// Address, port, service, product.

@@ -53,7 +53,7 @@ pub(super) fn check(name: &str, text: &str) -> Option<Finding> {
         Ok(_) => "is not in canonical form; run `portreeve db fmt`".to_owned(),
         Err(error) => error.to_string(),
     };
-    Some(Finding { file: name.to_owned(), id: None, message })
+    Some(Finding { file: name.to_owned(), line: None, id: None, message })
 }
 
 fn split_header(text: &str) -> (&str, &str) {

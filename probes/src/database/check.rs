@@ -8,7 +8,7 @@ use std::{
 use portreeve_model::SafeText;
 
 use super::{
-    Database,
+    Database, File,
     bytes::unescape,
     format::{Entry, Example, Family},
 };
@@ -23,6 +23,8 @@ use crate::{
 pub struct Finding {
     /// The file.
     pub file: String,
+    /// Where in the file the entry or probe is named, counted from 1.
+    pub line: Option<usize>,
     /// The entry or probe, if it is about one.
     pub id: Option<String>,
     /// What is wrong and what to do.
@@ -31,10 +33,14 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.id {
-            Some(id) => write!(f, "{}: {id}: {}", self.file, self.message),
-            None => write!(f, "{}: {}", self.file, self.message),
+        write!(f, "{}:", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
         }
+        if let Some(id) = &self.id {
+            write!(f, " {id}:")?;
+        }
+        write!(f, " {}", self.message)
     }
 }
 
@@ -88,9 +94,7 @@ impl Database {
         let mut findings = Vec::new();
         let mut ids = HashSet::new();
         for file in &self.files {
-            let mut report = |id: Option<&str>, message: String| {
-                findings.push(Finding { file: file.name.clone(), id: id.map(str::to_owned), message });
-            };
+            let mut report = |id: Option<&str>, message: String| findings.push(file.finding(id, message));
             for probe in &file.family.probes {
                 let id = Some(probe.id.as_str());
                 if probe.send.is_empty() == probe.path.is_none() {
@@ -113,7 +117,8 @@ impl Database {
         }
         findings.extend(self.check_references(&ids));
         findings.extend(self.check_negative());
-        findings.extend(self.files.iter().filter_map(|file| super::canonical::check(&file.name, &file.text)));
+        let canonical = self.files.iter().filter(|file| !file.of_user);
+        findings.extend(canonical.filter_map(|file| super::canonical::check(&file.name, &file.text)));
         findings
     }
 
@@ -221,9 +226,7 @@ impl Database {
             .collect();
         let mut findings = Vec::new();
         for file in &self.files {
-            let mut report = |id: &str, message: String| {
-                findings.push(Finding { file: file.name.clone(), id: Some(id.to_owned()), message });
-            };
+            let mut report = |id: &str, message: String| findings.push(file.finding(Some(id), message));
             for probe in &file.family.probes {
                 for name in &probe.after {
                     if !ids.contains(name) && !services.contains(name) {
@@ -250,6 +253,7 @@ impl Database {
             if choice.best.get("product").is_some() {
                 findings.push(Finding {
                     file: "negative corpus".to_owned(),
+                    line: None,
                     id: Some(choice.best.entry),
                     message: format!("claims {text:?}, which says nothing of a product"),
                 });
@@ -260,6 +264,23 @@ impl Database {
 
     fn hit_ids(&self, fields: &Fields) -> HashSet<String> {
         self.index.find(fields).iter().map(|hit| hit.entry.id.clone()).collect()
+    }
+}
+
+impl File {
+    fn finding(&self, id: Option<&str>, message: String) -> Finding {
+        let line = id.and_then(|id| self.line_of(id));
+        Finding { file: self.name.clone(), line, id: id.map(str::to_owned), message }
+    }
+
+    /// The line that gives a probe or an entry its id.
+    fn line_of(&self, id: &str) -> Option<usize> {
+        let names_it = |line: &str| {
+            let value = line.trim_start().strip_prefix("id").map(str::trim_start)?.strip_prefix('=')?.trim();
+            let quoted = value.strip_prefix(['\'', '"'])?;
+            quoted.strip_prefix(id)?.starts_with(['\'', '"']).then_some(())
+        };
+        self.text.lines().position(|line| names_it(line).is_some()).map(|place| place + 1)
     }
 }
 

@@ -4,6 +4,7 @@ mod bytes;
 mod canonical;
 mod check;
 mod format;
+mod user;
 
 use std::{
     collections::HashMap,
@@ -41,9 +42,15 @@ pub enum DatabaseError {
         /// Where and what.
         reason: String,
     },
+    /// Files were read, and do not hold together.
+    #[error("{}", list(.0))]
+    Findings(Vec<Finding>),
     /// The folder has no `*.toml`.
     #[error("no *.toml in {0}; give the folder that holds the database's files")]
     Empty(PathBuf),
+    /// A file is larger than any database.
+    #[error("{0} is too large for a probe database; split it into files of at most 16 MiB")]
+    TooLarge(PathBuf),
 }
 
 /// The probe database, ready for use. Loading takes milliseconds; expressions are compiled when a reply
@@ -56,11 +63,13 @@ pub struct Database {
 }
 
 /// A file as it was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct File {
     name: String,
     text: String,
     family: Family,
+    /// Laid over the others by a user, who need not write it in canonical form.
+    of_user: bool,
 }
 
 /// A probe with its bytes made.
@@ -83,26 +92,16 @@ impl Database {
 
     /// Reads every `*.toml` of a folder, in the order of their names.
     pub fn load_dir(folder: &Path) -> Result<Self, DatabaseError> {
-        let unreadable = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| DatabaseError::Read { path, source }
-        };
-        let mut paths = Vec::new();
-        for file in fs::read_dir(folder).map_err(unreadable(folder))? {
-            let path = file.map_err(unreadable(folder))?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                paths.push(path);
-            }
-        }
+        // A file is no folder of files.
+        fs::read_dir(folder).map_err(|source| DatabaseError::Read { path: folder.to_path_buf(), source })?;
+        let paths = user::toml_files(folder)?;
         if paths.is_empty() {
             return Err(DatabaseError::Empty(folder.to_path_buf()));
         }
-        paths.sort();
         let mut texts = Vec::with_capacity(paths.len());
         for path in paths {
-            let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            texts.push((name, text));
+            texts.push((name, user::read(&path)?));
         }
         Self::from_texts(texts)
     }
@@ -112,8 +111,12 @@ impl Database {
         let mut files = Vec::new();
         for (name, text) in texts {
             let family = parse(&name, &text)?;
-            files.push(File { name, text, family });
+            files.push(File { name, text, family, of_user: false });
         }
+        Self::from_files(files)
+    }
+
+    fn from_files(files: Vec<File>) -> Result<Self, DatabaseError> {
         let mut probes = HashMap::new();
         for file in &files {
             for probe in &file.family.probes {
@@ -178,4 +181,14 @@ pub(crate) fn get_request(path: &str) -> Vec<u8> {
 
 fn format_error(file: &str, reason: String) -> DatabaseError {
     DatabaseError::Format { file: file.to_owned(), reason }
+}
+
+/// The first findings, a line each.
+fn list(findings: &[Finding]) -> String {
+    const SHOWN: usize = 20;
+    let mut lines: Vec<String> = findings.iter().take(SHOWN).map(ToString::to_string).collect();
+    if findings.len() > SHOWN {
+        lines.push(format!("and {} more; `portreeve db test` shows them all", findings.len() - SHOWN));
+    }
+    lines.join("\n")
 }

@@ -5,10 +5,13 @@ use std::{fs, path::PathBuf, sync::Arc};
 use portreeve_agent::{AgentConfig, HostLimits, ServerUrl, run_agent};
 use portreeve_model::SafeText;
 use portreeve_probes::Database;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{runtime, scan_clock};
+use super::{UserDatabase, runtime, scan_clock};
 use crate::{
     args::{AgentArgs, Backend},
     exit::{Exit, Failure},
@@ -20,12 +23,17 @@ const SLOTS: u32 = 2;
 const SPOOL_MIB: u32 = 512;
 
 /// `portreeve agent`.
-pub(crate) fn agent(arguments: &AgentArgs, settings: &AgentSettings) -> Result<(), Failure> {
+pub(crate) fn agent(
+    arguments: &AgentArgs,
+    settings: &AgentSettings,
+    user: &UserDatabase,
+) -> Result<(), Failure> {
     let config = config(arguments, settings)?;
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(cancel_on_signal(stop.clone()));
-        Ok(run_agent(config, Arc::clone(Database::builtin()), scan_clock(), stop).await?)
+        let databases = user.over(Arc::clone(Database::builtin())).follow(reload_on_signal()).await;
+        Ok(run_agent(config, databases, scan_clock(), stop).await?)
     })
 }
 
@@ -71,6 +79,18 @@ fn host_name() -> String {
     let name = fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = SafeText::sanitize_to(&name, 100).into_string();
     if name.is_empty() { "agent".to_owned() } else { name }
+}
+
+/// Changes with every SIGHUP.
+fn reload_on_signal() -> watch::Receiver<()> {
+    let (asked, reload) = watch::channel(());
+    tokio::spawn(async move {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        while hangup.recv().await.is_some() && !asked.is_closed() {
+            asked.send_replace(());
+        }
+    });
+    reload
 }
 
 async fn cancel_on_signal(stop: CancellationToken) {

@@ -3,27 +3,33 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use portreeve_probes::Database;
+use portreeve_probes::{Database, DatabaseError};
 
-use super::database;
+use super::{UserDatabase, database};
 use crate::{
     args::DbAction,
     exit::{Exit, Failure},
 };
 
 /// `portreeve db`.
-pub(crate) fn db(action: &DbAction) -> Result<(), Failure> {
+pub(crate) fn db(action: &DbAction, user: &UserDatabase) -> Result<(), Failure> {
     match action {
-        DbAction::Test { folder } => test(folder.as_deref()),
+        DbAction::Test { path, alone } => test(path.as_deref(), *alone, user),
         DbAction::Fmt { files, check } => format_files(files, *check),
-        DbAction::Stats { folder } => stats(folder.as_deref()),
+        DbAction::Stats { folder } => stats(folder.as_deref(), user),
     }
 }
 
-fn test(folder: Option<&Path>) -> Result<(), Failure> {
-    let database = database(folder)?;
+fn test(path: Option<&Path>, alone: bool, user: &UserDatabase) -> Result<(), Failure> {
+    let unusable = |error: DatabaseError| Failure::usage(error.to_string());
+    let database = match path {
+        Some(path) if alone => Arc::new(Database::load_dir(path).map_err(unusable)?),
+        Some(path) => Arc::new(Database::builtin().overlaid(&[path.to_path_buf()]).map_err(unusable)?),
+        None => user.load_over(Arc::clone(Database::builtin()))?,
+    };
     let findings = database.check();
     for finding in &findings {
         println!("{finding}");
@@ -36,8 +42,8 @@ fn test(folder: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stats(folder: Option<&Path>) -> Result<(), Failure> {
-    let stats = database(folder)?.stats();
+fn stats(folder: Option<&Path>, user: &UserDatabase) -> Result<(), Failure> {
+    let stats = database(folder, user)?.stats();
     println!("families {}", stats.families);
     println!("services {}", stats.services);
     println!("products {}", stats.products);

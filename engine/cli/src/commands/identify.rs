@@ -10,7 +10,7 @@ use portreeve_probes::{Hints, Identifier};
 use portreeve_scan::TargetSetBuilder;
 use tokio::task::JoinSet;
 
-use super::{database, identify_config, runtime};
+use super::{UserDatabase, database, identify_config, runtime};
 use crate::{
     args::IdentifyArgs,
     exit::Failure,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// `portreeve identify`.
-pub(crate) fn identify(arguments: &IdentifyArgs) -> Result<(), Failure> {
+pub(crate) fn identify(arguments: &IdentifyArgs, user: &UserDatabase) -> Result<(), Failure> {
     let mut asked = Vec::new();
     let mut targets = TargetSetBuilder::new().allow_reserved(true);
     for text in &arguments.endpoints {
@@ -32,7 +32,8 @@ pub(crate) fn identify(arguments: &IdentifyArgs) -> Result<(), Failure> {
     let mut output = Output::open(&arguments.output)?;
     let mut config = identify_config(arguments.ssh_audit);
     config.allow_print_and_ot = arguments.allow_print_and_ot;
-    let identifier = Arc::new(Identifier::new(database(arguments.database.as_deref())?, config));
+    let database = database(arguments.database.as_deref(), user)?;
+    let identifier = Arc::new(Identifier::new(database, config));
     rights::drop_all()?;
     let findings = runtime()?.block_on(ask(identifier, asked, &mut output))?;
     output

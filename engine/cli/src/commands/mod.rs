@@ -6,8 +6,12 @@ pub(crate) mod identify;
 pub(crate) mod scan;
 pub(crate) mod selftest;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use portreeve_agent::DatabaseFolder;
 use portreeve_probes::{Database, IdentifyConfig};
 use portreeve_scan::Clock;
 
@@ -16,15 +20,51 @@ use crate::{
     exit::{Exit, Failure},
 };
 
-/// The built-in database, or that of a folder.
-fn database(folder: Option<&Path>) -> Result<Arc<Database>, Failure> {
-    match folder {
-        Some(folder) => {
-            let database = Database::load_dir(folder).map_err(|error| Failure::usage(error.to_string()))?;
-            Ok(Arc::new(database))
-        }
-        None => Ok(Arc::clone(Database::builtin())),
+/// The folder whose files are laid over the probe database.
+#[derive(Clone, Debug)]
+pub(crate) struct UserDatabase {
+    folder: PathBuf,
+    /// Whether somebody asked for it, so that it must be there.
+    is_named: bool,
+}
+
+impl UserDatabase {
+    const USUAL: &str = "/etc/portreeve/db.d";
+
+    /// Flag or environment, else file, else the usual place.
+    pub(crate) fn choose(flag: Option<&PathBuf>, setting: Option<&PathBuf>) -> Self {
+        let named = flag.or(setting);
+        let folder = named.cloned().unwrap_or_else(|| PathBuf::from(Self::USUAL));
+        Self { folder, is_named: named.is_some() }
     }
+
+    fn over(&self, base: Arc<Database>) -> DatabaseFolder {
+        DatabaseFolder::new(base, self.folder.clone())
+    }
+
+    /// `base` with the folder's files over it.
+    fn load_over(&self, base: Arc<Database>) -> Result<Arc<Database>, Failure> {
+        if self.is_named && !self.folder.is_dir() {
+            return Err(Failure::usage(format!(
+                "the user database {} is not a folder; make it, or name another with --user-database",
+                self.folder.display()
+            )));
+        }
+        self.over(base).load().map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
+/// The built-in database or that of a folder, with the user's files over it. Who names a folder instead of the built-in
+/// one wants that, and nothing else that lies about on this machine.
+fn database(folder: Option<&Path>, user: &UserDatabase) -> Result<Arc<Database>, Failure> {
+    let base = match folder {
+        Some(folder) => {
+            let base = Database::load_dir(folder).map_err(|error| Failure::usage(error.to_string()))?;
+            Arc::new(base)
+        }
+        None => Arc::clone(Database::builtin()),
+    };
+    if folder.is_some() && !user.is_named { Ok(base) } else { user.load_over(base) }
 }
 
 fn scan_clock() -> Clock {

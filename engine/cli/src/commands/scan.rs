@@ -14,7 +14,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{database, identify_config, runtime, scan_clock};
+use super::{UserDatabase, database, identify_config, runtime, scan_clock};
 use crate::{
     args::{Backend, DiscoverArgs, Part, ScanArgs, SendArgs, parse_duration},
     checkpoint::{Checkpoint, port_list},
@@ -28,14 +28,18 @@ use crate::{
 };
 
 /// `portreeve scan`.
-pub(crate) fn scan(arguments: &ScanArgs, settings: &ScanSettings) -> Result<(), Failure> {
+pub(crate) fn scan(
+    arguments: &ScanArgs,
+    settings: &ScanSettings,
+    user: &UserDatabase,
+) -> Result<(), Failure> {
     let plan = Plan::of_scan(arguments, settings)?;
     let mut output = Output::open(&arguments.output)?;
     if arguments.send.offline {
         return output.text(&plan.describe());
     }
     let identify = arguments.identify || arguments.ssh_audit;
-    let database = database(arguments.database.as_deref())?;
+    let database = database(arguments.database.as_deref(), user)?;
     let identifier = Arc::new(Identifier::new(database, identify_config(arguments.ssh_audit)));
     let finished = plan.carry_out(identifier, identify, arguments.targets.yes, &mut output)?;
     output.ports(&finished.findings, &finished.summary)?;
@@ -43,14 +47,18 @@ pub(crate) fn scan(arguments: &ScanArgs, settings: &ScanSettings) -> Result<(), 
 }
 
 /// `portreeve discover`.
-pub(crate) fn discover(arguments: &DiscoverArgs, settings: &ScanSettings) -> Result<(), Failure> {
+pub(crate) fn discover(
+    arguments: &DiscoverArgs,
+    settings: &ScanSettings,
+    user: &UserDatabase,
+) -> Result<(), Failure> {
     let targets = target_set(&arguments.targets, &settings.exclude)?;
     let plan = Plan::new(targets, PortSet::empty(), &arguments.send, settings)?;
     let mut output = Output::open(&arguments.output)?;
     if arguments.send.offline {
         return output.text(&plan.describe());
     }
-    let identifier = Arc::new(Identifier::new(database(None)?, identify_config(false)));
+    let identifier = Arc::new(Identifier::new(database(None, user)?, identify_config(false)));
     let finished = plan.carry_out(identifier, false, arguments.targets.yes, &mut output)?;
     output.hosts(&finished.findings, &finished.summary)?;
     finished.conclude()
