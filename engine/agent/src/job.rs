@@ -244,6 +244,8 @@ pub fn summary(report: ScanReport) -> JobSummary {
         open_ports: report.open_ports,
         hosts: report.hosts,
         miss_estimate: report.miss_estimate,
+        miss_bound: report.miss_bound,
+        loss_estimate: report.loss_estimate,
         drops: drops.collect(),
         duration_ms: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
         suspicious_hosts: report.suspicious_hosts,

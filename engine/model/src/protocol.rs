@@ -325,6 +325,12 @@ pub struct JobSummary {
     /// Share of open ports that were probably missed, 0-1, where it could be estimated.
     #[serde(default)]
     pub miss_estimate: Option<f32>,
+    /// The share missed is at most this, 19 times in 20.
+    #[serde(default)]
+    pub miss_bound: Option<f32>,
+    /// Share of the probes to answering targets that went unanswered, 0-1: lost on the way, or their answers.
+    #[serde(default)]
+    pub loss_estimate: Option<f32>,
     /// Frames received and not used, by cause.
     #[serde(default)]
     pub drops: Vec<DropCount>,

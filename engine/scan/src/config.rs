@@ -132,6 +132,10 @@ pub struct ScanConfig {
     pub rate: PacketsPerSecond,
     /// How often a silent target is probed again.
     pub retries: u8,
+    /// How often a silent target is probed again beyond that, while answers to repeats show that probes are lost
+    /// and some targets are probably still missing. Never if there are no retries at all, and never more
+    /// probes than the asked-for attempts took.
+    pub lost_retries: u8,
     /// Chooses the order of the probes; shards of one scan must share it.
     pub seed: u64,
     /// Which part of the scan is done here.
@@ -158,6 +162,11 @@ pub struct ScanConfig {
 }
 
 impl ScanConfig {
+    /// With every fifth probe lost, one target in ten million is missed after these.
+    pub const LOST_RETRIES: u8 = 8;
+    /// The most attempts at one target: as many as an echo request has room to number.
+    const MAX_ATTEMPTS: u8 = 16;
+
     /// A careful scan of `ports` at `targets`: 1,000 packets a second, one retry, two seconds' wait.
     pub fn new(targets: TargetSet, ports: PortSet) -> Self {
         Self {
@@ -165,6 +174,7 @@ impl ScanConfig {
             ports,
             rate: PacketsPerSecond(1_000),
             retries: 1,
+            lost_retries: Self::LOST_RETRIES,
             seed: 0,
             shard: Shard::WHOLE,
             wait: Duration::from_secs(2),
@@ -177,6 +187,17 @@ impl ScanConfig {
             resume_from: 0,
             udp_payloads: UdpPayloads::none(),
         }
+    }
+
+    /// Attempts at each silent target, whatever happens.
+    pub(crate) fn sure_attempts(&self) -> u8 {
+        self.retries.saturating_add(1).min(Self::MAX_ATTEMPTS)
+    }
+
+    /// Attempts at each silent target, at most.
+    pub(crate) fn most_attempts(&self) -> u8 {
+        let more = if self.retries == 0 { 0 } else { self.lost_retries };
+        self.sure_attempts().saturating_add(more).min(Self::MAX_ATTEMPTS)
     }
 }
 

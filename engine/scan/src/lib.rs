@@ -14,7 +14,9 @@
 //!   address is checked again right before it is sent to;
 //! * a reply counts only if it carries the keyed cookie of its probe; all else is counted by cause and
 //!   dropped, never an error, never a panic;
-//! * no second gets more than 1 % above the rate asked for, no millisecond more than three times its share.
+//! * no second gets more than 1 % above the rate asked for, no 10 ms more than twice their share;
+//! * where answers are lost, who stays silent is asked again until nothing worth mention is missing, and the
+//!   report says what was lost and what was probably missed.
 //!
 //! Addresses, ports and counts are in host representation; only `portreeve-wire` knows about byte order.
 
@@ -24,6 +26,7 @@ mod cookie;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod loss;
 mod network;
 mod pace;
 mod permutation;

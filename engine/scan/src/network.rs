@@ -100,6 +100,11 @@ impl Paths {
         &self.neighbors
     }
 
+    /// Whether probes to a target can be sent at all.
+    pub(crate) fn leads_to(&self, target: IpAddr) -> bool {
+        self.verdict_on_silence(target).1 == Reason::NoReply
+    }
+
     /// What it means that a target stayed silent.
     pub(crate) fn verdict_on_silence(&self, target: IpAddr) -> (PortState, Reason) {
         match self.way(target).map(|(_, way)| &way.next) {
@@ -116,7 +121,7 @@ impl Paths {
 impl Network {
     /// Finds the routes, reserves source ports and opens the sockets.
     pub(crate) fn open(config: &ScanConfig) -> Result<Self, ScanError> {
-        let attempts = u16::from(config.retries) + 1;
+        let attempts = u16::from(config.most_attempts());
         let key = CookieKey::random().map_err(ScanError::io("cannot read /dev/urandom"))?;
         let reserved = reserve_ports(config.source_port, attempts, &key)?;
         let first = *reserved.ports().start();

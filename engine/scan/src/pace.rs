@@ -1,9 +1,10 @@
 //! When the next probe is due: an absolute schedule, not a mean that is corrected afterwards.
 //!
-//! Probe `k` is due at `start + k / rate`. Errors cannot add up, so the rate is exact over any second. After
-//! a stall (the machine was busy, the link was full) up to 10 ms' worth of probes is made up for, at no more than
-//! one and a half times the rate; what was lost beyond is forgiven. So no stall is followed by a burst, and no
-//! second gets more than 1 % above what was asked for.
+//! Probe `k` is due at `start + k / rate`. Errors cannot add up, so the rate is exact over any second. What a
+//! stall holds up (the machine was busy, the link was full) stays due for a second and is paid back within two
+//! bounds, both token buckets (Turner 1986) beside the schedule: in no second does more than 1 % above the rate
+//! leave, and in no 10 ms more than 1.6 times their share. So no stall is followed by a burst; what is still due
+//! after a second is forgiven.
 //!
 //! Pure: the time is an argument, measured from any fixed moment.
 
@@ -19,70 +20,108 @@ pub(crate) struct Pace {
     start_ns: u64,
     /// Probes granted since.
     granted: u64,
-    /// The most that is made up for.
-    debt_limit: u64,
-    /// Probes that may leave at this moment, whatever is due.
+    /// Keeps every second within its share.
+    second: Bucket,
+    /// Keeps every 10 ms within bounds.
+    moment: Bucket,
+    /// When the last probes were granted.
+    granted_ns: u64,
+}
+
+/// Tokens that probes are paid with: they come at a rate, and only so many are kept.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    per_ns: f64,
+    most: f64,
     tokens: f64,
-    /// When the tokens were counted.
     counted_ns: u64,
 }
 
+impl Bucket {
+    fn new(per_second: f64, most: f64, now_ns: u64) -> Self {
+        Self { per_ns: per_second / 1e9, most, tokens: 1.0, counted_ns: now_ns }
+    }
+
+    fn count(&mut self, now_ns: u64) {
+        let since_ns = now_ns.saturating_sub(self.counted_ns);
+        self.tokens = (self.tokens + since_ns as f64 * self.per_ns).min(self.most);
+        self.counted_ns = now_ns;
+    }
+
+    /// When there is a whole token.
+    fn ready_ns(&self) -> u64 {
+        self.counted_ns + ((1.0 - self.tokens).max(0.0) / self.per_ns).ceil() as u64
+    }
+}
+
 impl Pace {
-    /// What is made up for after a stall.
-    const CATCH_UP: Duration = Duration::from_millis(10);
-    /// How fast it is made up for, as a multiple of the rate.
+    /// How long what was held up stays due.
+    const MEMORY: Duration = Duration::from_secs(1);
+    /// What may be made up for at once, and how much faster than the rate the rest is: together 1 % in a second.
+    const AT_ONCE: Duration = Duration::from_millis(5);
+    const LATER: f64 = 1.005;
+    /// How fast it is made up for at most, as a multiple of the rate, and what may leave at one moment.
     const HURRY: f64 = 1.5;
-    /// Tokens are kept for so long: what may leave at once.
     const MOMENT: Duration = Duration::from_millis(1);
+    /// Probes leave in groups so far apart: waking for each would cost more than sending it.
+    const QUANTUM: Duration = Duration::from_micros(250);
     /// The longest wait, so that a cancelled scan is noticed.
     const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
     /// A schedule that begins `now`. A rate of 0 is taken for 1.
     pub(crate) fn new(rate: PacketsPerSecond, now: Duration) -> Self {
         let rate_pps = u64::from(rate.0.max(1));
-        let debt_limit = (rate_pps * Self::CATCH_UP.as_millis() as u64 / 1_000).max(1);
-        Self { rate_pps, start_ns: nanos(now), granted: 0, debt_limit, tokens: 1.0, counted_ns: nanos(now) }
+        let (rate, now_ns) = (rate_pps as f64, nanos(now));
+        let worth = |time: Duration| 1.0 + rate * time.as_secs_f64();
+        Self {
+            rate_pps,
+            start_ns: now_ns,
+            granted: 0,
+            second: Bucket::new(rate * Self::LATER, worth(Self::AT_ONCE), now_ns),
+            moment: Bucket::new(rate * Self::HURRY, worth(Self::MOMENT), now_ns),
+            granted_ns: now_ns,
+        }
     }
 
     /// How many probes may leave now, at most `wanted`. What is granted counts as sent.
     pub(crate) fn grant(&mut self, now: Duration, wanted: u64) -> u64 {
         let now_ns = nanos(now);
-        self.count_tokens(now_ns);
-        let open = self.due(now_ns).saturating_sub(self.granted);
-        if open > self.debt_limit {
-            // Forgive: move the schedule so that no more than the limit is open.
-            self.start_ns = now_ns.saturating_sub(self.offset_ns(self.debt_limit - 1));
-            self.granted = 0;
+        self.second.count(now_ns);
+        self.moment.count(now_ns);
+        self.forgive(now_ns);
+        let paid = self.second.tokens.min(self.moment.tokens) as u64;
+        let grant = self.due(now_ns).saturating_sub(self.granted).min(paid).min(wanted);
+        if grant > 0 {
+            self.granted_ns = now_ns;
+            self.granted += grant;
+            self.second.tokens -= grant as f64;
+            self.moment.tokens -= grant as f64;
         }
-        let grant = open.min(self.debt_limit).min(self.tokens as u64).min(wanted);
-        self.granted += grant;
-        self.tokens -= grant as f64;
         grant
     }
 
     /// Takes back what was granted and not used: it stays due.
     pub(crate) fn give_back(&mut self, unused: u64) {
         self.granted = self.granted.saturating_sub(unused);
-        self.tokens += unused as f64;
+        self.second.tokens += unused as f64;
+        self.moment.tokens += unused as f64;
     }
 
-    /// How long until the next probe may leave, at most [`Self::LONGEST_WAIT`].
+    /// How long until the next probes may leave, at most [`Self::LONGEST_WAIT`].
     pub(crate) fn wait(&self, now: Duration) -> Duration {
-        let now_ns = nanos(now);
         let due_ns = self.start_ns.saturating_add(self.offset_ns(self.granted));
-        let token_ns = self.counted_ns + ((1.0 - self.tokens).max(0.0) / self.hurried_per_ns()).ceil() as u64;
-        Duration::from_nanos(due_ns.max(token_ns).saturating_sub(now_ns)).min(Self::LONGEST_WAIT)
+        let group_ns = self.granted_ns + nanos(Self::QUANTUM);
+        let next_ns = due_ns.max(group_ns).max(self.second.ready_ns()).max(self.moment.ready_ns());
+        Duration::from_nanos(next_ns.saturating_sub(nanos(now))).min(Self::LONGEST_WAIT)
     }
 
-    fn count_tokens(&mut self, now_ns: u64) {
-        let since_ns = now_ns.saturating_sub(self.counted_ns);
-        let most = (self.rate_pps as f64 * Self::MOMENT.as_secs_f64()).max(1.0);
-        self.tokens = (self.tokens + since_ns as f64 * self.hurried_per_ns()).min(most);
-        self.counted_ns = now_ns;
-    }
-
-    fn hurried_per_ns(&self) -> f64 {
-        self.rate_pps as f64 * Self::HURRY / 1e9
+    /// Moves the schedule so that no more than the memory is open.
+    fn forgive(&mut self, now_ns: u64) {
+        let most = (self.rate_pps as f64 * Self::MEMORY.as_secs_f64()) as u64;
+        if self.due(now_ns).saturating_sub(self.granted) > most {
+            self.start_ns = now_ns.saturating_sub(self.offset_ns(most.saturating_sub(1)));
+            self.granted = 0;
+        }
     }
 
     /// Probes due until `now_ns` since the schedule's start: probe 0 at once.
@@ -115,11 +154,17 @@ mod tests {
         while now < seconds * 1_000_000_000 {
             let grant = pace.grant(Duration::from_nanos(now), 64);
             sent.extend((0..grant).map(|_| now));
-            let wait = pace.wait(Duration::from_nanos(now)).as_nanos() as u64;
+            let wait = if grant < 64 { pace.wait(Duration::from_nanos(now)).as_nanos() as u64 } else { 0 };
             turn += 1;
             now += wait + lateness(turn);
         }
         sent
+    }
+
+    /// The most departures in any `window_ns`.
+    fn busiest(sent: &[u64], window_ns: u64) -> usize {
+        let within = |first: usize| sent[first..].partition_point(|&later| later < sent[first] + window_ns);
+        (0..sent.len()).map(within).max().unwrap_or(0)
     }
 
     #[test]
@@ -128,7 +173,7 @@ mod tests {
             let seconds = if rate < 100 { 20 } else { 2 };
             let sent = departures(rate, seconds, |_| 1_000).len() as f64;
             let asked = f64::from(rate) * seconds as f64;
-            assert!((sent - asked).abs() <= (asked * 0.01).max(1.0), "{sent} sent, {asked} asked");
+            assert!((sent - asked).abs() <= (asked * 0.001).max(1.0), "{sent} sent, {asked} asked");
         }
     }
 
@@ -136,17 +181,32 @@ mod tests {
     fn a_stall_is_not_followed_by_a_burst() {
         // Every 50th turn the machine is away for 80 ms.
         let sent = departures(10_000, 5, |turn| if turn % 50 == 0 { 80_000_000 } else { 1_000 });
-        for (first, &at) in sent.iter().enumerate() {
-            let within = |ns| sent[first..].iter().take_while(|&&later| later < at + ns).count();
-            assert!(within(1_000_000) <= 26, "more than 2.5 times the share of 10 within 1 ms");
-            assert!(within(10_000_000) <= 161, "more than 1.5 times the share of 100 within 10 ms");
-        }
+        assert!(busiest(&sent, 1_000_000) <= 26, "more than 2.5 times the share of 10 within 1 ms");
+        assert!(busiest(&sent, 10_000_000) <= 161, "more than 1.6 times the share of 100 within 10 ms");
+        assert!(busiest(&sent, 1_000_000_000) <= 10_101, "more than 1 % above the rate within a second");
     }
 
     #[test]
-    fn short_delays_are_made_good() {
-        let sent = departures(10_000, 4, |turn| if turn % 500 == 0 { 8_000_000 } else { 50_000 }).len();
+    fn delays_are_made_good() {
+        // 3 ms late twenty times a second would be 6 % less.
+        let sent = departures(10_000, 4, |turn| if turn % 200 == 0 { 3_000_000 } else { 50_000 }).len();
         assert!((39_800..=40_001).contains(&sent), "{sent} of 40000");
+        // One long stall is paid back over the seconds that follow.
+        let sent = departures(10_000, 12, |turn| if turn == 100 { 50_000_000 } else { 1_000 });
+        assert!((119_990..=120_001).contains(&sent.len()), "{} of 120000", sent.len());
+        assert!(busiest(&sent, 1_000_000_000) <= 10_101);
+    }
+
+    #[test]
+    fn probes_leave_in_groups() {
+        let mut pace = Pace::new(PacketsPerSecond(100_000), Duration::ZERO);
+        let (mut now, mut wakes) = (Duration::ZERO, 0);
+        while now < Duration::from_secs(1) {
+            pace.grant(now, 64);
+            now += pace.wait(now);
+            wakes += 1;
+        }
+        assert!(wakes <= 4_100, "{wakes} wakes a second");
     }
 
     #[test]
@@ -168,10 +228,8 @@ mod tests {
                 sent.extend((0..grant).map(|_| now));
                 now += wait;
             }
-            for (first, &at) in sent.iter().enumerate() {
-                let within = sent[first..].iter().take_while(|&&later| later < at + 1_000_000_000).count() as u64;
-                prop_assert!(within <= u64::from(rate) + pace.debt_limit, "{} in a second at {}", within, rate);
-            }
+            let most = (f64::from(rate) * 1.01 + 1.0).ceil() as usize;
+            prop_assert!(busiest(&sent, 1_000_000_000) <= most, "more than {} in a second", most);
         }
     }
 }

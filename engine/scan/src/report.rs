@@ -33,8 +33,12 @@ pub struct ScanReport {
     /// From the first probe to the last reply waited for.
     pub duration: Duration,
     /// Share of the answering targets that was probably missed, 0-1. Estimated from what only answered when
-    /// asked again, so there is none without retries.
+    /// asked again (removal method: Zippin 1956), so there is none without retries.
     pub miss_estimate: Option<f32>,
+    /// The share missed is at most this, 19 times in 20.
+    pub miss_bound: Option<f32>,
+    /// Share of the probes to answering targets that went unanswered, 0-1: lost on the way, or their answers.
+    pub loss_estimate: Option<f32>,
     /// Addresses on which so much is open that it means nothing (SYN proxies, tarpits).
     pub suspicious_hosts: Vec<IpAddr>,
     /// Position of the probe order up to which every target was probed.

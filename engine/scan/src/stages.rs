@@ -6,9 +6,10 @@ use portreeve_model::{HostReason, PortState, Reason};
 
 use crate::{
     Control, Permutation, Phase, ScanConfig, ScanError, Shard,
+    loss::Losses,
     network::{Inquiry, Network},
     pace::Pace,
-    receive::{Classifier, Common, Loss, RingReceiver, Tally, Wanted},
+    receive::{Classifier, Common, RingReceiver, Tally, Wanted},
     space::ProbeSpace,
     transmit::{ConnectTransmit, Pass, Stopwatch, Transmit},
 };
@@ -43,6 +44,14 @@ impl Access {
         }
     }
 
+    /// Whether probes to an address can be sent.
+    fn leads_to(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Frames(network) => network.paths.leads_to(address),
+        }
+    }
+
     fn return_receivers(&mut self, receivers: Vec<RingReceiver>) {
         if let Self::Frames(network) = self {
             network.receivers = receivers;
@@ -54,7 +63,7 @@ impl Access {
 pub(crate) struct End {
     pub(crate) checkpoint: u64,
     pub(crate) completed: bool,
-    pub(crate) miss_estimate: Option<f32>,
+    pub(crate) losses: Losses,
     pub(crate) drops: Vec<(&'static str, u64)>,
 }
 
@@ -84,6 +93,15 @@ struct Covered {
     settled: bool,
 }
 
+/// What the attempts at a stretch took.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Targets that were asked.
+    asked: u64,
+    /// Probes, repeats included.
+    sent: u64,
+}
+
 fn everyone(_: u64) -> bool {
     false
 }
@@ -102,6 +120,15 @@ impl Stages {
     const NEIGHBOR_WAIT: Duration = Duration::from_millis(500);
     /// The pause between an attempt and the next, at most.
     const ATTEMPT_GAP: Duration = Duration::from_millis(500);
+    /// … and at least, so that a short outage does not swallow every attempt.
+    const SHORTEST_GAP: Duration = Duration::from_millis(30);
+    /// The shortest wait for the last answers.
+    const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+    /// Up to so many hosts it is worth looking whether all have answered something.
+    const COUNTABLE_HOSTS: u64 = 1 << 20;
+    /// So many targets have to be missing, by expectation, for another attempt: less than once in 500 scans is one
+    /// missing that could have been found.
+    const WORTH_ASKING: f64 = 0.002;
     /// How often a waiting scan looks whether all have answered.
     const POLL: Duration = Duration::from_millis(2);
 
@@ -146,7 +173,7 @@ impl Stages {
             common: &self.common,
             pace: &mut self.pace,
             time: self.time,
-            rounds: self.config.retries.saturating_add(1),
+            rounds: self.config.sure_attempts(),
             wait: self.config.wait.min(Self::NEIGHBOR_WAIT),
             confirm,
         })
@@ -171,22 +198,22 @@ impl Stages {
         let order = Permutation::new(campaign.space.len(), self.config.seed);
         let wanted = Wanted { closed: self.config.report_closed, ports: campaign.phase == Phase::Probing };
         let mut checkpoint = campaign.positions.start;
-        let mut loss = Loss::default();
+        let mut losses = Losses::default();
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
         for stretch in stretches(campaign.positions.clone()) {
             let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone());
             let covered = self.cover(&campaign, &tally)?;
             checkpoint = covered.checkpoint;
-            loss.add(&tally, covered.attempts, covered.settled);
-            if let Some(estimate) = loss.miss_estimate() {
+            losses.add(&tally.histories(covered.attempts), covered.settled);
+            if let Some(estimate) = losses.missed() {
                 control.set_miss_estimate(estimate);
             }
             if control.is_cancelled() {
                 break;
             }
         }
-        let (miss_estimate, drops) = (loss.miss_estimate(), self.common.drops.counts());
-        Ok(End { checkpoint, completed: !control.is_cancelled(), miss_estimate, drops })
+        let drops = self.common.drops.counts();
+        Ok(End { checkpoint, completed: !control.is_cancelled(), losses, drops })
     }
 
     /// Runs the receivers beside the attempts at one stretch.
@@ -219,8 +246,9 @@ impl Stages {
         let control = self.common.control.clone();
         let hosts = self.config.targets.count();
         let mut covered = Covered { checkpoint: tally.stretch().start, attempts: 0, settled: false };
-        let mut asked = 0;
-        for attempt in 0..=self.config.retries {
+        let mut effort = Effort { asked: 0, sent: 0 };
+        let most = self.config.most_attempts();
+        for attempt in 0..most {
             control.set_phase(if attempt == 0 { campaign.phase } else { Phase::Retrying });
             let mut pass = Pass {
                 space: &campaign.space,
@@ -234,21 +262,26 @@ impl Stages {
             };
             let transmit = self.access.transmit();
             let reached = transmit.send_pass(&mut pass)?;
-            let sent = pass.sent;
+            let (sent, waits) = (pass.sent, !transmit.settles_itself());
             if attempt == 0 {
-                (covered.checkpoint, asked) = (reached, sent);
+                (covered.checkpoint, effort.asked) = (reached, sent);
             }
-            if !transmit.settles_itself() && sent > 0 {
-                let last = attempt == self.config.retries;
-                let wait = if last { self.config.wait } else { self.attempt_gap() };
-                if last {
-                    control.set_phase(Phase::Waiting);
-                }
-                self.await_answers(wait, || tally.is_settled(asked, hosts));
-            }
+            effort.sent += sent;
             covered.attempts += 1;
-            covered.settled = tally.is_settled(asked, hosts);
-            if control.is_cancelled() || covered.settled {
+            let settled = || tally.is_settled(effort.asked, hosts);
+            let waited = if waits && sent > 0 {
+                self.await_answers(self.attempt_gap(tally), settled)
+            } else {
+                Duration::ZERO
+            };
+            let ends =
+                settled() || attempt + 1 == most || !self.is_worth_another(&effort, tally, covered.attempts);
+            if ends && waits && sent > 0 {
+                control.set_phase(Phase::Waiting);
+                self.await_answers(self.last_wait(campaign, tally).saturating_sub(waited), settled);
+            }
+            covered.settled = settled();
+            if control.is_cancelled() || ends {
                 break;
             }
         }
@@ -258,16 +291,57 @@ impl Stages {
         Ok(covered)
     }
 
-    fn attempt_gap(&self) -> Duration {
-        (self.config.wait / 4).min(Self::ATTEMPT_GAP)
+    /// Whether the silent targets should be asked once more: as often as was asked for, and beyond that while
+    /// answers are probably missing and it costs no more than that did.
+    fn is_worth_another(&self, effort: &Effort, tally: &Tally, attempts: u8) -> bool {
+        let sure = self.config.sure_attempts();
+        if attempts < sure {
+            return true;
+        }
+        let silent = effort.asked.saturating_sub(tally.answered());
+        let budget = effort.asked.saturating_mul(u64::from(sure) * 2);
+        effort.sent + silent <= budget && tally.histories(attempts).expected_missing() > Self::WORTH_ASKING
     }
 
-    /// Waits, unless all have answered or the scan is cancelled.
-    fn await_answers(&self, wait: Duration, settled: impl Fn() -> bool) {
-        let until = self.time.elapsed() + wait;
+    /// The pause between an attempt and the next: time for answers to come in.
+    fn attempt_gap(&self, tally: &Tally) -> Duration {
+        let longest = (self.config.wait / 4).min(Self::ATTEMPT_GAP);
+        let scaled = tally.slowest_answer().map(|slowest| (slowest * 3).max(Self::SHORTEST_GAP));
+        scaled.map_or(longest, |scaled| scaled.min(longest))
+    }
+
+    /// How long answers to the last attempt are waited for. Hosts that answered something show how long they
+    /// take; for one that is quite silent the whole wait is needed.
+    fn last_wait(&self, campaign: &Campaign<'_>, tally: &Tally) -> Duration {
+        let whole = self.config.wait;
+        if !self.has_met_everyone(campaign.skip_host) {
+            return whole;
+        }
+        let scaled = tally.slowest_answer().map_or(Self::NEIGHBOR_WAIT, |slowest| slowest * 4);
+        scaled.max(Self::SHORTEST_WAIT).min(whole)
+    }
+
+    /// Whether every host that was probed has shown itself; not asked of more hosts than can be looked at soon.
+    fn has_met_everyone(&self, skip_host: &(dyn Fn(u64) -> bool + Sync)) -> bool {
+        let targets = &self.config.targets;
+        let is_missing = |host: u64| {
+            !self.common.hosts.contains(host)
+                && !skip_host(host)
+                && targets.address(host).is_some_and(|address| self.access.leads_to(address))
+        };
+        targets.count() <= Self::COUNTABLE_HOSTS && !(0..targets.count()).any(is_missing)
+    }
+
+    /// Waits, unless all have answered or the scan is cancelled; returns how long.
+    fn await_answers(&self, wait: Duration, settled: impl Fn() -> bool) -> Duration {
+        let begun = self.time.elapsed();
         let control: &Control = &self.common.control;
-        while !settled() && !control.is_cancelled() && self.time.elapsed() < until {
-            thread::sleep(Self::POLL);
+        loop {
+            let waited = self.time.elapsed().saturating_sub(begun);
+            if waited >= wait || settled() || control.is_cancelled() {
+                return waited;
+            }
+            thread::sleep(Self::POLL.min(wait - waited));
         }
     }
 

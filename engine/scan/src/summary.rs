@@ -39,6 +39,8 @@ impl Summary {
             drops: Vec::new(),
             duration: Duration::ZERO,
             miss_estimate: None,
+            miss_bound: None,
+            loss_estimate: None,
             suspicious_hosts: Vec::new(),
             checkpoint: 0,
             completed: false,
@@ -93,7 +95,9 @@ impl Summary {
         self.report.duration = self.started.elapsed();
         self.report.checkpoint = end.checkpoint;
         self.report.completed = end.completed;
-        self.report.miss_estimate = end.miss_estimate;
+        self.report.miss_estimate = end.losses.missed();
+        self.report.miss_bound = end.losses.missed_at_most();
+        self.report.loss_estimate = end.losses.lost();
         self.report.drops = end.drops;
         let tcp_ports = self.tcp_ports;
         let suspicious = self

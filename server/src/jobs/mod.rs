@@ -322,10 +322,9 @@ fn total<'a>(summaries: impl Iterator<Item = &'a JobSummary>) -> JobSummary {
         sum.open_ports = sum.open_ports.saturating_add(one.open_ports);
         sum.hosts = sum.hosts.max(one.hosts);
         sum.duration_ms = sum.duration_ms.max(one.duration_ms);
-        sum.miss_estimate = match (sum.miss_estimate, one.miss_estimate) {
-            (Some(one), Some(other)) => Some(one.max(other)),
-            (one, other) => one.or(other),
-        };
+        sum.miss_estimate = worse(sum.miss_estimate, one.miss_estimate);
+        sum.miss_bound = worse(sum.miss_bound, one.miss_bound);
+        sum.loss_estimate = worse(sum.loss_estimate, one.loss_estimate);
         for drop in &one.drops {
             match sum.drops.iter_mut().find(|known| known.cause == drop.cause) {
                 Some(known) => known.count = known.count.saturating_add(drop.count),
@@ -337,6 +336,14 @@ fn total<'a>(summaries: impl Iterator<Item = &'a JobSummary>) -> JobSummary {
     sum.suspicious_hosts.sort_unstable();
     sum.suspicious_hosts.dedup();
     sum
+}
+
+/// The larger of two shares, where they are known.
+fn worse(one: Option<f32>, other: Option<f32>) -> Option<f32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// An agent's words about a failure, cut to what a page shows.

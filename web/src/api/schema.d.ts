@@ -3005,6 +3005,16 @@ export interface components {
       hosts: number;
       /**
        * Format: float
+       * @description Share of the probes to answering targets that went unanswered, 0-1: lost on the way, or their answers.
+       */
+      loss_estimate?: number | null;
+      /**
+       * Format: float
+       * @description The share missed is at most this, 19 times in 20.
+       */
+      miss_bound?: number | null;
+      /**
+       * Format: float
        * @description Share of open ports that were probably missed, 0-1, where it could be estimated.
        */
       miss_estimate?: number | null;

@@ -328,6 +328,12 @@ impl Finished {
         ));
         if let Some(missed) = report.miss_estimate {
             text.push_str(&format!("; about {:.2} % missed", missed * 100.0));
+            if let Some(bound) = report.miss_bound.filter(|&bound| bound >= 0.00005) {
+                text.push_str(&format!(" (at most {:.2} %)", bound * 100.0));
+            }
+        }
+        if let Some(lost) = report.loss_estimate.filter(|&lost| lost >= 0.00005) {
+            text.push_str(&format!("; {:.2} % of probes lost", lost * 100.0));
         }
         if !report.drops.is_empty() {
             let drops: Vec<_> =

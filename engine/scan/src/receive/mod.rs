@@ -10,4 +10,4 @@ pub(crate) use classify::Classifier;
 pub(crate) use drops::{DropCause, Drops};
 pub(crate) use ring::RingReceiver;
 pub(crate) use seen::Seen;
-pub(crate) use tally::{Common, Loss, Reply, Tally, Wanted};
+pub(crate) use tally::{Common, Reply, Tally, Wanted};

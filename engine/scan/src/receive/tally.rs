@@ -16,6 +16,7 @@ use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortSta
 use super::{DropCause, Drops, Seen};
 use crate::{
     Clock, Control, Event, Permutation,
+    loss::Histories,
     space::{ProbeKind, ProbeSpace, Target},
 };
 
@@ -98,7 +99,9 @@ pub(crate) struct Tally {
     /// When each target was probed last, where memory allows: microseconds and attempt.
     sent_at: Option<Box<[AtomicU32]>>,
     /// Targets whose first answer came to attempt 0, 1, 2 …: TCP only, whose answers are not rate-limited.
-    first_answers: [AtomicU64; Self::ATTEMPTS],
+    first_answers: [AtomicU64; Histories::ATTEMPTS],
+    /// The longest round-trip time of any answer, in microseconds; 0 as long as none is known.
+    slowest_us: AtomicU32,
     stopped: AtomicBool,
 }
 
@@ -111,8 +114,6 @@ impl Tally {
     const ATTEMPT_BITS: u32 = 2;
     /// Times are kept modulo 2³⁰ µs, about 18 minutes; no answer takes as long.
     const TIME_MASK: u32 = (1 << (u32::BITS - Self::ATTEMPT_BITS)) - 1;
-    /// Attempts that are counted apart; later ones count with the last.
-    const ATTEMPTS: usize = 16;
 
     /// Nobody of this stretch of the order has answered yet.
     pub(crate) fn new(order: Permutation, stretch: Range<u64>, wanted: Wanted, common: Common) -> Self {
@@ -127,6 +128,7 @@ impl Tally {
                 .then(|| (0..targets).map(|_| AtomicU32::new(0)).collect()),
             answered_count: AtomicU64::new(0),
             first_answers: Default::default(),
+            slowest_us: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
         }
     }
@@ -147,6 +149,9 @@ impl Tally {
         self.common.control.add_received();
         if let Some(received_at) = received_at {
             reply.rtt_us = self.round_trip_us(&reply, received_at);
+        }
+        if let Some(rtt_us) = reply.rtt_us {
+            self.slowest_us.fetch_max(rtt_us.max(1), Relaxed);
         }
         if reply.from_target {
             self.meet_host(&reply);
@@ -175,6 +180,23 @@ impl Tally {
     pub(crate) fn is_settled(&self, asked: u64, hosts: u64) -> bool {
         let hosts_left = !self.wanted.ports && self.common.control.progress().hosts >= hosts;
         hosts_left || self.answered_count.load(Relaxed) >= asked
+    }
+
+    /// Targets that have answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered_count.load(Relaxed)
+    }
+
+    /// At which attempts they answered, of as many as were made.
+    pub(crate) fn histories(&self, attempts: u8) -> Histories {
+        let count = |count: &AtomicU64| count.load(Relaxed);
+        Histories { first_answers: self.first_answers.each_ref().map(count), attempts }
+    }
+
+    /// The longest time that an answer took.
+    pub(crate) fn slowest_answer(&self) -> Option<Duration> {
+        let slowest_us = self.slowest_us.load(Relaxed);
+        (slowest_us > 0).then(|| Duration::from_micros(slowest_us.into()))
     }
 
     /// Notes that the probe of a position leaves.
@@ -246,7 +268,7 @@ impl Tally {
 
     fn count_attempt(&self, reply: &Reply) {
         let (Some(attempt), ProbeKind::Tcp(_)) = (reply.attempt, reply.target.kind) else { return };
-        if let Some(counter) = self.first_answers.get(usize::from(attempt).min(Self::ATTEMPTS - 1)) {
+        if let Some(counter) = self.first_answers.get(usize::from(attempt).min(Histories::ATTEMPTS - 1)) {
             counter.fetch_add(1, Relaxed);
         }
     }
@@ -272,44 +294,6 @@ impl Tally {
             seen_at_ms: self.common.clock.now(),
             syn_ack: reply.syn_ack,
         }));
-    }
-}
-
-/// What is known of losses, over all stretches.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Loss {
-    answered: f64,
-    missed: f64,
-    /// A stretch of which nothing can be said: it had silent targets and one attempt only.
-    unknown: bool,
-}
-
-impl Loss {
-    /// Adds a stretch after so many attempts.
-    ///
-    /// If a probe or its answer is lost with probability p, independently, of M targets that would answer M(1-p)
-    /// answer the first attempt and M·p(1-p) the second: their quotient is p, and p to the number of attempts
-    /// is missed altogether. Where everyone has answered nothing is missed.
-    pub(crate) fn add(&mut self, tally: &Tally, attempts: u8, settled: bool) {
-        let count =
-            |attempt: usize| tally.first_answers.get(attempt).map_or(0, |count| count.load(Relaxed)) as f64;
-        let answered: f64 = (0..Tally::ATTEMPTS).map(count).sum();
-        self.answered += answered;
-        if settled {
-            return;
-        }
-        if attempts < 2 || answered == 0.0 {
-            self.unknown = true;
-            return;
-        }
-        let missed_share = (count(1) / count(0).max(1.0)).min(1.0).powi(i32::from(attempts));
-        self.missed += answered * missed_share / (1.0 - missed_share).max(0.01);
-    }
-
-    /// The share of answering targets that never answered, if it can be estimated.
-    pub(crate) fn miss_estimate(&self) -> Option<f32> {
-        let all = self.answered + self.missed;
-        (!self.unknown && all > 0.0).then_some((self.missed / all) as f32)
     }
 }
 
@@ -380,21 +364,5 @@ mod tests {
         tally.take(reply(&tally, 1000, 0), None);
         assert_eq!(found.try_iter().filter(|event| matches!(event, Event::Port(_))).count(), 1);
         assert_eq!(tally.common.drops.counts(), [("late", 1)]);
-    }
-
-    #[test]
-    fn what_answers_only_when_asked_again_tells_what_is_missed() {
-        let (tally, _found) = tally(0..2000);
-        // A tenth is lost each time: 900 of 1,000 answer at first, 90 at the second attempt.
-        (0..900).for_each(|position| tally.take(reply(&tally, position, 0), None));
-        (900..990).for_each(|position| tally.take(reply(&tally, position, 1), None));
-        let estimate = |attempts, settled| {
-            let mut loss = Loss::default();
-            loss.add(&tally, attempts, settled);
-            loss.miss_estimate()
-        };
-        assert!((estimate(2, false).expect("known") - 0.01).abs() < 0.0005);
-        assert_eq!(estimate(1, false), None);
-        assert_eq!(estimate(1, true), Some(0.0));
     }
 }
