@@ -341,7 +341,7 @@ impl Stages {
             if waited >= wait || settled() || control.is_cancelled() {
                 return waited;
             }
-            thread::sleep(Self::POLL.min(wait - waited));
+            thread::sleep(Self::POLL.min(wait.saturating_sub(waited)));
         }
     }
 

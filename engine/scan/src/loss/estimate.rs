@@ -58,10 +58,10 @@ impl Histories {
         }
         let (mut low, mut high) = (0.0, Self::WORST);
         for _ in 0..50 {
-            let middle = (low + high) / 2.0;
+            let middle = f64::midpoint(low, high);
             if mean_of_cut_geometric(middle, attempts) < mean { low = middle } else { high = middle }
         }
-        Some((low + high) / 2.0)
+        Some(f64::midpoint(low, high))
     }
 
     /// As [`Self::loss`], one-sided upper bound at 95 %.
