@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod embedded_postgres;
 pub mod export;
 pub mod hex;

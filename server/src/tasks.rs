@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use chrono::TimeDelta;
 use tokio_util::task::TaskTracker;
 
-use crate::{alerts::coverage, jobs, schedule, state::AppState, store};
+use crate::{alerts::coverage, disk, jobs, schedule, state::AppState, store};
 
 /// Counts of failed log-ins are forgotten after this.
 const THROTTLE_MEMORY: TimeDelta = TimeDelta::days(1);
@@ -16,6 +16,7 @@ pub fn start(app: &AppState) -> TaskTracker {
     every(&tracker, app, "schedules", Duration::from_secs(5), schedule::runner::round);
     every(&tracker, app, "lost jobs", Duration::from_secs(15), jobs::reaper::round);
     every(&tracker, app, "coverage", Duration::from_secs(60), coverage::round);
+    every(&tracker, app, "disk", Duration::from_secs(60), look_at_disk);
     every(&tracker, app, "housekeeping", Duration::from_secs(15 * 60), housekeeping);
     let live = app.live.clone();
     tracker.spawn(live.join(app.pool.clone(), app.shutdown.clone()));
@@ -58,6 +59,20 @@ async fn housekeeping(app: AppState) -> sqlx::Result<()> {
     store::throttle::delete_old(&app.pool, now - THROTTLE_MEMORY).await?;
     app.metrics.tidy();
     tracing::debug!(sessions, "housekeeping is done");
+    Ok(())
+}
+
+/// Says so before the disk is full. A database elsewhere has a disk of its own, which is not ours to see.
+async fn look_at_disk(app: AppState) -> std::io::Result<()> {
+    if app.config.database_url.is_some() {
+        return Ok(());
+    }
+    let free = disk::free_bytes(&app.config.state)?;
+    metrics::gauge!("portreeve_state_free_bytes").set(free as f64);
+    if free < disk::SCARCE {
+        let (left, folder) = (disk::readable(free), app.config.state.display());
+        tracing::warn!(left, %folder, "the disk is nearly full; results are refused once it is");
+    }
     Ok(())
 }
 

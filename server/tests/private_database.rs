@@ -290,6 +290,51 @@ fn mistakes_get_a_sentence_with_the_way_out() {
 }
 
 #[test]
+fn a_full_disk_is_said_and_keeps_nothing_half() {
+    if !is_root() {
+        return eprintln!("skipped: only root can make a small disk to fill");
+    }
+    let folder = Folder::new();
+    let disk = SmallDisk::mount(&folder.state(), "size=128m,mode=755");
+    let server = Server::start(&folder.state());
+    mark(&folder.state());
+    let log_in = r#"{"email":"ada@example.org","password":"long enough"}"#;
+    let (status, session) = post(server.address, "/api/auth/login", "", log_in).expect("an answer");
+    assert_eq!(status, 200, "{session}");
+    let token = session.split('"').find(|part| part.starts_with("prs_")).expect("a token").to_owned();
+
+    let ballast = disk.fill();
+    let rule = |port: u16| {
+        let text = format!("{port} {}", "x".repeat(900));
+        let rule = format!(r#"{{"port":"{port}","rule_type":"allow","description":"{text}"}}"#);
+        post(server.address, "/api/policy", &token, &rule)
+    };
+    let mut kept = 0;
+    let words = loop {
+        assert!(kept < 2_000, "the disk is full, and still everything is kept");
+        match rule(kept + 1).expect("an answer") {
+            (201, _) => kept += 1,
+            (status, words) => break (status, words),
+        }
+    };
+    assert_eq!(words.0, 503, "{words:?}");
+    assert!(words.1.contains("disk of the server's database is full"), "{words:?}");
+    assert!(words.1.contains("disk-full"), "{words:?}");
+    // It still answers, and shows what it had kept.
+    assert_eq!(get(server.address, "/health").expect("an answer").0, 200);
+    let doctor = run(&folder.state(), &["doctor"]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("FAILED  room on its disk"), "{doctor:?}");
+
+    fs::remove_file(ballast).unwrap();
+    let (status, words) = rule(kept + 1).expect("an answer");
+    assert_eq!(status, 201, "{words}");
+    server.stop();
+    assert_eq!(cluster_state(&folder.data()), "shut down");
+    let output = run(&folder.state(), &["doctor"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the chain is whole"), "{output:?}");
+}
+
+#[test]
 fn a_damaged_cluster_is_reported_in_its_own_words() {
     let folder = Folder::new();
     assert!(run(&folder.state(), &["migrate"]).status.success());

@@ -19,7 +19,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("portreeve-server", &["portreeve-model"]),
     (
         "portreeve-benches",
-        &["portreeve-wire", "portreeve-model", "portreeve-scan", "portreeve-probes", "portreeve-server"],
+        &[
+            "portreeve-wire",
+            "portreeve-model",
+            "portreeve-lab",
+            "portreeve-scan",
+            "portreeve-probes",
+            "portreeve-agent",
+            "portreeve-server",
+        ],
     ),
     ("xtask", &["portreeve-lab"]),
 ];

@@ -170,6 +170,9 @@ impl IntoResponse for Problem {
     }
 }
 
+/// PostgreSQL's code for a file that cannot grow.
+const DISK_FULL: &str = "53100";
+
 /// Database errors that no handler expected: ours, or a database that is away.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
@@ -187,6 +190,16 @@ impl From<sqlx::Error> for Problem {
             {
                 tracing::warn!(error = %database, "the database is going down or coming up");
                 Self::unavailable("The database is restarting; try again shortly")
+            }
+            // The transaction is undone: whoever asked may ask again.
+            sqlx::Error::Database(database) if database.code().is_some_and(|code| code == DISK_FULL) => {
+                tracing::error!(error = %database, "the database's disk is full; free space on it");
+                Self::unavailable(
+                    "The disk of the server's database is full, so nothing of this request was kept; \
+                     free space there and try again",
+                )
+                .code("disk-full")
+                .header(header::RETRY_AFTER, HeaderValue::from_static("30"))
             }
             error => {
                 tracing::error!(%error, "a query failed");

@@ -8,6 +8,7 @@ use crate::{
     audit::{self, ChainState},
     cli::{Database, runtime},
     config::Config,
+    disk,
     embedded_postgres::{self, Account, Programs},
     store,
 };
@@ -65,10 +66,24 @@ fn check_programs(config: &Config, report: &mut Report) {
 fn check_state_folder(config: &Config, report: &mut Report) {
     let folder = config.state.display();
     match fs::create_dir_all(&config.state) {
-        Ok(()) => report.good("state folder", folder),
+        Ok(()) => {
+            report.good("state folder", folder);
+            check_room(config, report);
+        }
         Err(error) => {
             report.bad("state folder", format!("cannot make {folder}: {error}; choose another with --state"));
         }
+    }
+}
+
+fn check_room(config: &Config, report: &mut Report) {
+    match disk::free_bytes(&config.state) {
+        Ok(free) if free >= disk::SCARCE => report.good("room on its disk", disk::readable(free)),
+        Ok(free) => report.bad(
+            "room on its disk",
+            format!("only {} left; free space, or move the state folder and name it with --state", disk::readable(free)),
+        ),
+        Err(error) => report.bad("room on its disk", error),
     }
 }
 

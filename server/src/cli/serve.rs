@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long a set-up link works. A restart makes a new one.
 const SETUP_LINK_LIFE: TimeDelta = TimeDelta::days(1);
 
+/// What is logged unless RUST_LOG says otherwise. Slow statements would come with their whole text.
+const DEFAULT_LOG: &str = "info,sqlx=warn,sqlx::query=error";
+
 /// Runs the server until SIGTERM or Ctrl-C.
 pub fn run(config: Config) -> anyhow::Result<()> {
     log();
@@ -131,7 +134,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
 
 /// Logs to standard error: RUST_LOG chooses what, PORTREEVE_LOG_FORMAT=json how.
 fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
