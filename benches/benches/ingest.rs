@@ -202,8 +202,7 @@ impl Server {
     }
 
     async fn log_in(&self) -> Outcome<String> {
-        let answer =
-            self.post("/api/auth/login", &json!({ "email": EMAIL, "password": PASSWORD })).await?;
+        let answer = self.post("/api/auth/login", &json!({ "email": EMAIL, "password": PASSWORD })).await?;
         Ok(answer["access_token"].as_str().ok_or("the log-in has no access_token")?.to_owned())
     }
 

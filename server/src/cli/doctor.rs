@@ -81,7 +81,10 @@ fn check_room(config: &Config, report: &mut Report) {
         Ok(free) if free >= disk::SCARCE => report.good("room on its disk", disk::readable(free)),
         Ok(free) => report.bad(
             "room on its disk",
-            format!("only {} left; free space, or move the state folder and name it with --state", disk::readable(free)),
+            format!(
+                "only {} left; free space, or move the state folder and name it with --state",
+                disk::readable(free)
+            ),
         ),
         Err(error) => report.bad("room on its disk", error),
     }
