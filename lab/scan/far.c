@@ -8,6 +8,7 @@
  *   set KEY=NUMBER...           fields of struct far_config
  *   track HOSTS PORTS           exactly-once bitmap from `network` on; ports as 22,80,1000-2000; HOSTS 0: off
  *   reset                       zero counters, timeline, bitmap
+ *   rewind                      zero the timeline only
  *   counters                    the counters in order, then first and last arrival in ns
  *   timeline MS                 arrivals per MS milliseconds from the first arrival to the last
  *   covered                     tracked, probed
@@ -170,6 +171,13 @@ static int track(char *words)
     return 1;
 }
 
+static int rewind_timeline(void)
+{
+    memset(timeline, 0, FAR_BUCKETS * sizeof *timeline);
+    memset(times, 0, 3 * sizeof *times);
+    return 1;
+}
+
 static int reset(void)
 {
     int cpus = libbpf_num_possible_cpus();
@@ -177,10 +185,8 @@ static int reset(void)
     memset(zeros, 0, sizeof zeros);
     for (__u32 i = 0; i < FAR_COUNTERS; i++)
         bpf_map_update_elem(counters, &i, zeros, 0);
-    memset(timeline, 0, FAR_BUCKETS * sizeof *timeline);
     memset(seen, 0, FAR_WORDS * sizeof *seen);
-    memset(times, 0, 3 * sizeof *times);
-    return 1;
+    return rewind_timeline();
 }
 
 static int print_counters(void)
@@ -350,6 +356,7 @@ static int obey(char *line)
     if (!strcmp(line, "set")) return set(rest);
     if (!strcmp(line, "track")) return track(rest);
     if (!strcmp(line, "reset")) return reset();
+    if (!strcmp(line, "rewind")) return rewind_timeline();
     if (!strcmp(line, "counters")) return print_counters();
     if (!strcmp(line, "timeline")) return print_timeline(strtoul(rest, NULL, 10));
     if (!strcmp(line, "covered")) return print_covered();

@@ -165,7 +165,10 @@ fn remove_leftovers(name: &str) -> Result<(), LabError> {
 /// Ends what still runs inside a namespace of ours, then removes it.
 fn remove_namespace(namespace: &str) -> Result<(), LabError> {
     let pids = run("list a namespace's processes", Command::new("ip").args(["netns", "pids", namespace]))?;
-    for pid in String::from_utf8_lossy(&pids.stdout).lines().filter_map(|line| line.trim().parse().ok()) {
+    let pids = String::from_utf8_lossy(&pids.stdout).into_owned();
+    let others = pids.lines().filter_map(|line| line.trim().parse().ok());
+    // We may be inside ourselves, after `ScanLab::enter`.
+    for pid in others.filter(|&pid| pid != std::process::id().cast_signed()) {
         // It may have ended meanwhile, which is what we want.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }

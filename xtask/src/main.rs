@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod demo;
 mod fuzz;
@@ -30,6 +31,12 @@ Usage: cargo xtask COMMAND
       --exit             end after the last scan instead of waiting for Ctrl-C
   test [STAGE ...] set-up, then every test, or only the stages named:
                    format web lint licences rust proof docs client release browser demo fuzz
+  bench [OPTIONS]  us, masscan and zmap side by side in the lab; needs root (docs/performance.md)
+      --only NAME[,NAME]  these rows alone; a wrong name lists them
+      --rounds N          rounds, of which figures are the medians (default 5)
+      --quick             one round, short windows
+      --no-peers          ours alone
+      --json FILE         write results there, and beside it .md and .svg
   client           write web/openapi.json and the typed client from the server's routes
   fuzz [SECONDS]   run every fuzz target for SECONDS (default 10)
 ";
@@ -46,6 +53,7 @@ fn main() -> ExitCode {
         "run" => run::run(rest),
         "demo" => demo::demo(rest),
         "test" => test::test(rest),
+        "bench" => bench::bench(rest),
         "client" => build::client(),
         "fuzz" => fuzz::fuzz(rest),
         "relay" => demo::relay(rest),

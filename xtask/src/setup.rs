@@ -29,10 +29,21 @@ const TESTING: &[Need] = &[
     Need { found: || Path::new("/usr/bin/chromium").exists(), packages: &["chromium"] },
     Need { found: || has("ip") || Path::new("/usr/sbin/ip").exists(), packages: &["iproute2"] },
     Need { found: || Path::new("/usr/sbin/nft").exists(), packages: &["nftables"] },
-    // The far end of the scan lab.
+];
+
+/// What builds the far end of the scan lab.
+const SCAN_LAB: &[Need] = &[
+    Need { found: || has("cc"), packages: &["gcc", "libc6-dev"] },
     Need { found: || has("clang"), packages: &["clang"] },
     Need { found: || Path::new("/usr/include/bpf/libbpf.h").exists(), packages: &["libbpf-dev"] },
     Need { found: || Path::new("/usr/sbin/ethtool").exists(), packages: &["ethtool"] },
+    Need { found: || has("ip") || Path::new("/usr/sbin/ip").exists(), packages: &["iproute2"] },
+];
+
+/// Other scanners, to measure ourselves by. The product never needs them.
+const PEERS: &[Need] = &[
+    Need { found: || Path::new("/usr/bin/masscan").exists(), packages: &["masscan"] },
+    Need { found: || Path::new("/usr/sbin/zmap").exists(), packages: &["zmap"] },
 ];
 
 /// Services that identification and the lab are tested with.
@@ -60,9 +71,19 @@ pub fn for_demo() -> Outcome {
     install(SERVICES)
 }
 
+/// What the bench needs. Without a peer it goes on, and says so.
+pub fn for_benches(peers: bool) -> Outcome {
+    install(SCAN_LAB)?;
+    if peers && let Err(error) = install(PEERS) {
+        println!("{error}; going on without");
+    }
+    Ok(())
+}
+
 /// What the tests need besides.
 pub fn everything() -> Outcome {
     for_demo()?;
+    install(SCAN_LAB)?;
     if !has("cargo-nextest") {
         println!("cargo-nextest is not installed: the tests will run with `cargo test`");
     }

@@ -10,12 +10,24 @@ use std::{
 use crate::{LabError, run};
 
 /// What was built.
+#[derive(Debug)]
 pub(super) struct Programs {
-    pub(super) far: PathBuf,
-    pub(super) far_object: PathBuf,
+    folder: PathBuf,
 }
 
-const SOURCES: [(&str, &str); 3] = [
+impl Programs {
+    /// A program and its BPF object.
+    pub(super) fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
+        (self.folder.join(name), self.folder.join(format!("{name}.bpf.o")))
+    }
+}
+
+/// Each is NAME.c and NAME.bpf.c with NAME.h.
+const PROGRAMS: [&str; 2] = ["bare", "far"];
+const SOURCES: [(&str, &str); 6] = [
+    ("bare.h", include_str!("../../scan/bare.h")),
+    ("bare.c", include_str!("../../scan/bare.c")),
+    ("bare.bpf.c", include_str!("../../scan/bare.bpf.c")),
     ("far.h", include_str!("../../scan/far.h")),
     ("far.c", include_str!("../../scan/far.c")),
     ("far.bpf.c", include_str!("../../scan/far.bpf.c")),
@@ -29,7 +41,7 @@ pub(super) fn programs() -> Result<Programs, LabError> {
     if !folder.exists() {
         build_into(&folder)?;
     }
-    Ok(Programs { far: folder.join("far"), far_object: folder.join("far.bpf.o") })
+    Ok(Programs { folder })
 }
 
 /// Cargo's target folder, which belongs to whoever builds: nobody else can put a program there for root to run.
@@ -53,14 +65,17 @@ fn build_into(folder: &Path) -> Result<(), LabError> {
 }
 
 fn compile(folder: &Path) -> Result<(), LabError> {
-    let what = "build the far end of the scan lab (it needs clang, libbpf-dev and gcc: `cargo xtask setup`)";
+    let what = "build the scan lab's programs (they need clang, libbpf-dev and gcc: `cargo xtask setup`)";
     // The kernel's headers include some of the architecture, which clang does not look for when it compiles for BPF.
     let headers = format!("-I/usr/include/{}-linux-gnu", env::consts::ARCH);
     let for_bpf = ["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror", &headers, "-c"];
-    run(
-        what,
-        Command::new("clang").current_dir(folder).args(for_bpf).args(["far.bpf.c", "-o", "far.bpf.o"]),
-    )?;
-    let natively = ["-O2", "-Wall", "-Wextra", "-Werror", "-o", "far", "far.c", "-lbpf", "-lpthread"];
-    run(what, Command::new("cc").current_dir(folder).args(natively)).map(drop)
+    for name in PROGRAMS {
+        let (source, object) = (format!("{name}.bpf.c"), format!("{name}.bpf.o"));
+        run(what, Command::new("clang").current_dir(folder).args(for_bpf).args([&source, "-o", &object]))?;
+        let natively = ["-O2", "-Wall", "-Wextra", "-Werror", "-o", name];
+        let libraries = ["-lbpf", "-lpthread"];
+        let source = format!("{name}.c");
+        run(what, Command::new("cc").current_dir(folder).args(natively).arg(source).args(libraries))?;
+    }
+    Ok(())
 }

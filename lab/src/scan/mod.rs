@@ -13,8 +13,12 @@ mod build;
 mod far;
 mod network;
 
-use std::{fmt, fs::File, net::Ipv4Addr, ops::RangeInclusive, path::Path, process::Command, time::Duration};
+use std::{
+    ffi::OsString, fmt, fs::File, net::Ipv4Addr, ops::RangeInclusive, path::Path, process::Command,
+    time::Duration,
+};
 
+use build::Programs;
 pub use far::{Counters, Coverage};
 use far::{FarEnd, nonsense};
 pub use network::{Closed, Link, Network};
@@ -67,6 +71,7 @@ pub struct ScanLab {
     scanner: String,
     targets: String,
     far: FarEnd,
+    programs: Programs,
 }
 
 impl ScanLab {
@@ -78,9 +83,10 @@ impl ScanLab {
         remove_leftovers(name)?;
         let (scanner, targets) = (format!("pr-{name}-scan"), format!("pr-{name}-net"));
         let namespaces = Namespaces::make(&scanner, &targets)?;
-        let far = FarEnd::start(&targets, &programs.far, &programs.far_object, FAR_INTERFACE)?;
+        let (program, object) = programs.paths("far");
+        let far = FarEnd::start(&targets, &program, &object, FAR_INTERFACE)?;
         namespaces.keep();
-        Ok(Self { scanner, targets, far })
+        Ok(Self { scanner, targets, far, programs })
     }
 
     /// The namespace of the scanner.
@@ -91,6 +97,18 @@ impl ScanLab {
     /// A command that runs in the scanner's namespace and gets SIGTERM when the caller dies.
     pub fn command(&self, program: &str) -> Command {
         in_namespace(&self.scanner, program)
+    }
+
+    /// The command line of the hand-written limit: the barest sender that runs inside the kernel (`lab/scan/bare.c`), to
+    /// be run in the scanner's namespace until it is killed. `full` makes it permute and compute cookies.
+    pub fn bare_sender(&self, network: &Network, threads: u8, full: bool) -> Vec<OsString> {
+        let (program, object) = self.programs.paths("bare");
+        let numbers = [threads.to_string(), u8::from(full).to_string(), NEAR.to_string()];
+        let targets = [network.first.to_string(), (network.hosts() - 1).to_string()];
+        let mut words = vec![program.into_os_string(), object.into_os_string(), INTERFACE.into()];
+        words.extend(numbers.into_iter().chain(targets).map(OsString::from));
+        words.extend([ROUTER_MAC, NEAR_MAC].map(OsString::from));
+        words
     }
 
     /// Moves the calling thread, and what it starts, into the scanner's namespace.
@@ -132,6 +150,11 @@ impl ScanLab {
     /// Zeroes counters, timeline and bitmap.
     pub fn reset(&mut self) -> Result<(), LabError> {
         self.far.tell("reset")
+    }
+
+    /// Begins the timeline anew, and with it [`Counters::span`]; all else stays.
+    pub fn rewind(&mut self) -> Result<(), LabError> {
+        self.far.tell("rewind")
     }
 
     /// What was counted since the last [`Self::reset`].
