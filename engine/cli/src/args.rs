@@ -300,6 +300,8 @@ pub(crate) enum DbAction {
 pub(crate) enum Backend {
     /// The best that works here
     Auto,
+    /// AF_XDP: frames in memory shared with the kernel
+    Xdp,
     /// A packet ring shared with the kernel
     Ring,
     /// Many packets per system call
@@ -315,6 +317,7 @@ impl From<Backend> for BackendChoice {
             Backend::Batch => Self::Batch,
             Backend::Connect => Self::Connect,
             Backend::Ring => Self::Ring,
+            Backend::Xdp => Self::Xdp,
         }
     }
 }

@@ -11,10 +11,12 @@ use crate::{PortSet, TargetSet};
 pub struct PacketsPerSecond(pub u32);
 
 /// Which way the probes leave.
+///
+/// The choice is between ways of sending on Ethernet. Loopback and devices without a link header (tun, wireguard)
+/// take packets through raw IP sockets only, whatever is chosen here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendChoice {
-    /// The best that works here: `ring` on Ethernet, `raw-ip` on loopback and layer-3 devices, `connect`
-    /// without rights.
+    /// The best that works here: the first of `xdp`, `ring` and `batch` on Ethernet, `connect` without rights.
     #[default]
     Auto,
     /// `sendmmsg` on a packet socket.
@@ -23,6 +25,8 @@ pub enum BackendChoice {
     Connect,
     /// A packet ring shared with the kernel.
     Ring,
+    /// AF_XDP: frames in memory shared with the kernel.
+    Xdp,
 }
 
 /// One part of a scan: `index` of `count`, by contiguous ranges of the probe order.

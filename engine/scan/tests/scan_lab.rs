@@ -125,7 +125,12 @@ fn every_state_of_a_tcp_port_on_both_families_and_backends() {
         "tcp dport 81 drop; tcp dport 82 reject with icmpx admin-prohibited; tcp dport 83 reject with icmpx port-unreachable;
          tcp dport 84 reject with tcp reset",
     );
-    for backend in [BackendChoice::Ring, BackendChoice::Batch] {
+    for (backend, name) in [
+        (BackendChoice::Auto, "xdp"),
+        (BackendChoice::Xdp, "xdp"),
+        (BackendChoice::Ring, "ring"),
+        (BackendChoice::Batch, "batch"),
+    ] {
         for address in ["10.99.1.2", "fd99::2"] {
             let found = scan(ScanConfig { backend, report_filtered: true, ..config(address, "79-84") });
             assert_eq!(found.port(address, 79), Some((PortState::Closed, Reason::Reset)));
@@ -140,8 +145,7 @@ fn every_state_of_a_tcp_port_on_both_families_and_backends() {
             let traits = open.syn_ack.expect("a SYN-ACK");
             assert!(traits.sack_permitted && traits.timestamps && traits.mss.is_some() && traits.window > 0);
             assert_eq!(traits.option_kinds, [2, 4, 8, 1, 3, 0, 0, 0]);
-            let expected = if backend == BackendChoice::Ring { "ring" } else { "batch" };
-            assert_eq!(found.report.backend, expected);
+            assert_eq!(found.report.backend, name);
             assert_eq!((found.report.open_ports, found.report.hosts, found.report.targets), (1, 1, 6));
         }
     }
@@ -496,6 +500,7 @@ fn a_prepared_scan_needs_no_rights() {
     for (address, backend) in [
         ("10.99.1.2", BackendChoice::Ring),
         ("10.99.1.3", BackendChoice::Batch),
+        ("10.99.1.4", BackendChoice::Xdp),
         ("127.0.0.1", BackendChoice::Auto),
     ] {
         let prepared =

@@ -14,7 +14,7 @@ use std::{
 use lab::{FAR_V4, FAR_V6, Lab, NEAR_V4, NEAR_V6};
 use portreeve_scan::sys::{
     FrameSink, Interface, LinkKind, OnReply, RawIpBatch, ReplyFilter, ReservedPorts, RxConfig, RxRing,
-    RxStatistics, TxBatch, TxRing,
+    RxStatistics, TxBatch, TxRing, TxXdp,
 };
 use portreeve_wire::{
     arp,
@@ -74,13 +74,18 @@ impl Counted {
 }
 
 fn send_datagrams<A: ip::Address>(sink: &mut dyn FrameSink, path: Path<A>, destination: A) {
+    send_padded(sink, path, destination, 0);
+}
+
+/// Sends the datagrams in frames that are longer than need be.
+fn send_padded<A: ip::Address>(sink: &mut dyn FrameSink, path: Path<A>, destination: A, padding: usize) {
     let template = UdpTemplate::new(path, b"counted").unwrap();
     let mut handed_over = 0;
     for source_port in 0..FRAMES as u16 {
         let probe = Udp { destination, source_port, destination_port: PORT };
         let length = loop {
             if let Some(slot) = sink.frame() {
-                break template.emit(slot, &probe).unwrap();
+                break template.emit(slot, &probe).unwrap() + padding;
             }
             handed_over += sink.flush().unwrap();
         };
@@ -130,6 +135,36 @@ fn delivers_each_once(open: impl Fn(&Lab) -> (Box<dyn FrameSink>, Link)) {
 #[test]
 fn a_transmit_ring_delivers_each_frame_once() {
     delivers_each_once(|lab| (Box::new(TxRing::open(&lab.near, 128).unwrap()), ethernet(lab)));
+}
+
+#[test]
+fn shared_memory_delivers_each_frame_once() {
+    delivers_each_once(|lab| (Box::new(TxXdp::open(&lab.near, 0, 128).unwrap()), ethernet(lab)));
+}
+
+/// A device without room throws frames away and says so. Here the far end takes short frames only for a while.
+#[test]
+fn what_the_device_throws_away_is_sent_again() {
+    let Some(lab) = Lab::new() else { return };
+    let sinks: [Box<dyn FrameSink>; 3] = [
+        Box::new(TxXdp::open(&lab.near, 0, 128).unwrap()),
+        Box::new(TxRing::open(&lab.near, 128).unwrap()),
+        Box::new(TxBatch::open(&lab.near, 128).unwrap()),
+    ];
+    for mut sink in sinks {
+        let far_end = lab.far_end.clone();
+        let (mut ring, _quiet) = lab.far(move || receiver(&far_end, RxConfig::default()));
+        lab.far(|| lab::ip("link set far mtu 68"));
+        let counted = lab.far_later(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            lab::ip("link set far mtu 1500");
+            count(&mut ring, FRAMES)
+        });
+        let path = Path { link: ethernet(&lab), source: NEAR_V4, hop_limit: 64 };
+        send_padded(sink.as_mut(), path, FAR_V4, 50);
+        assert!(sink.counters().retries > 0, "{:?}", sink.counters());
+        counted.recv().expect("the far end counted").assert_each_once();
+    }
 }
 
 #[test]
@@ -492,10 +527,13 @@ fn interfaces_are_described() {
 #[test]
 fn a_device_that_went_away_is_an_error() {
     let Some(lab) = Lab::new() else { return };
-    let (mut ring, mut batch) =
-        (TxRing::open(&lab.near, 128).unwrap(), TxBatch::open(&lab.near, 128).unwrap());
+    let (mut ring, mut batch, mut shared) = (
+        TxRing::open(&lab.near, 128).unwrap(),
+        TxBatch::open(&lab.near, 128).unwrap(),
+        TxXdp::open(&lab.near, 0, 128).unwrap(),
+    );
     lab::ip("link delete near");
-    for sink in [&mut ring as &mut dyn FrameSink, &mut batch] {
+    for sink in [&mut ring as &mut dyn FrameSink, &mut batch, &mut shared] {
         assert!(send_all(sink, &[vec![0; 60]]).is_err());
         assert_eq!(sink.counters().sent, 0);
     }

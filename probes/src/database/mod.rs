@@ -17,7 +17,11 @@ use bytes::{escape, unescape};
 pub use check::{Finding, Stats};
 pub(crate) use format::{Carrier, Condition, Entry, Family, Layer, Probe, Safety};
 
-use crate::matcher::Index;
+use crate::{
+    decode::decode,
+    fields::Fields,
+    matcher::{Index, Reading},
+};
 
 mod builtin {
     include!(concat!(env!("OUT_DIR"), "/files.rs"));
@@ -128,6 +132,17 @@ impl Database {
         }
         let index = Index::new(files.iter().map(|file| &file.family));
         Ok(Self { files, index, probes })
+    }
+
+    /// What the entries read from a reply to the probe `on` (`banner`: said unasked), written in the
+    /// notation of bytes; the best first, without any choice between layers.
+    pub fn read(&self, on: &str, reply: &str) -> Result<Vec<Reading>, DatabaseError> {
+        let bytes = unescape(reply).map_err(|error| format_error("reply", error.to_string()))?;
+        let mut fields = Fields::default();
+        decode(on, &bytes, &mut fields);
+        let mut readings: Vec<_> = self.index.find(&fields).iter().map(Reading::from_hit).collect();
+        readings.sort_by_cached_key(Reading::rank);
+        Ok(readings)
     }
 
     pub(crate) fn families(&self) -> impl Iterator<Item = &Family> {

@@ -6,6 +6,7 @@
 
 mod database;
 pub(crate) mod http;
+mod industrial;
 mod management;
 mod names;
 mod reader;
@@ -29,6 +30,7 @@ pub(crate) fn decode(probe: &str, reply: &[u8], fields: &mut Fields) {
     fields.add(probe, "line1", first_line(reply));
     let mut add = |name: &str, value: &[u8]| fields.add(probe, name, value);
     http::decode(reply, &mut add);
+    industrial::decode(reply, &mut add);
     ssh::decode(reply, &mut add);
     tls::decode(reply, &mut add);
     database::decode(probe, reply, &mut add);
@@ -88,6 +90,7 @@ mod tests {
         b"\x00\x00\x00\xca\xfeSMB",
         b"NTLMSSP\0\x02\0\0\0",
         b"\x04\x01\x00\x30\x00\x00\x00\x00\x00\x00",
+        b"\x63\0\x40\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x0c\0",
     ];
 
     proptest! {

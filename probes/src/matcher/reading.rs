@@ -73,7 +73,7 @@ impl Reading {
     }
 
     /// Better first: what names an application, then the score, then how much it tells.
-    fn rank(&self) -> impl Ord + use<> {
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
         let told = self.values.contains_key("version") as u8;
         let product = self.values.contains_key("product") as u8;
         let layer = if self.score >= 70 { self.layer } else { Layer::Framework };

@@ -1,8 +1,13 @@
 //! Memory shared with the kernel.
 
-use std::{io, os::fd::AsRawFd, ptr::NonNull, sync::atomic::AtomicU32};
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+    ptr::NonNull,
+    sync::atomic::AtomicU32,
+};
 
-/// A socket's ring, mapped into our memory and unmapped on drop.
+/// A socket's ring, or frames for one, mapped into our memory and unmapped on drop.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
@@ -15,15 +20,29 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps the `length` bytes of the ring that `socket` was given.
     pub(super) fn new(socket: &impl AsRawFd, length: usize) -> io::Result<Self> {
+        Self::at(socket, length, 0)
+    }
+
+    /// Maps the `length` bytes of the socket's ring that is found at `offset`.
+    pub(super) fn at(socket: &impl AsRawFd, length: usize, offset: i64) -> io::Result<Self> {
+        Self::map(length, libc::MAP_SHARED, socket.as_raw_fd(), offset)
+    }
+
+    /// Zeroed memory of our own, to be shown to the kernel later.
+    pub(super) fn anonymous(length: usize) -> io::Result<Self> {
+        Self::map(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    }
+
+    fn map(length: usize, flags: libc::c_int, descriptor: RawFd, offset: i64) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the result is checked.
         let start = unsafe {
-            libc::mmap(
+            libc::mmap64(
                 std::ptr::null_mut(),
                 length,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                socket.as_raw_fd(),
-                0,
+                flags | libc::MAP_POPULATE,
+                descriptor,
+                offset,
             )
         };
         if start == libc::MAP_FAILED {
@@ -31,6 +50,11 @@ impl Mapping {
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, length })
+    }
+
+    /// Where the mapping starts, as the kernel wants to be told.
+    pub(super) fn address(&self) -> u64 {
+        self.start.as_ptr() as u64
     }
 
     /// The word at `offset`, which kernel and program hand a slot to each other with.

@@ -4,12 +4,13 @@
 //! kernel and the calls that `socket2` and `nix` do not wrap. Each block names the invariant it rests on, and
 //! each type that owns a mapping or descriptor gives it back on drop.
 //!
-//! Sending goes through one trait, [`FrameSink`]; which of its three types fits is a matter of the device:
+//! Sending goes through one trait, [`FrameSink`]; which of its types fits is a matter of the device and the kernel:
 //!
 //! | type | frames are | for |
 //! |---|---|---|
-//! | [`TxRing`] | shared with the kernel, no copy into a system call | Ethernet, the fastest of the three |
-//! | [`TxBatch`] | copied, 64 to a system call | Ethernet where a ring cannot be had |
+//! | [`TxXdp`] | in memory shared with the kernel, named in a ring (AF_XDP) | Ethernet, the fastest of these |
+//! | [`TxRing`] | in a ring shared with the kernel | Ethernet where AF_XDP is not to be had |
+//! | [`TxBatch`] | copied, 64 to a system call | Ethernet where a ring cannot be had either |
 //! | [`RawIpBatch`] | IP packets, routed by the kernel | loopback, and layer-3 devices such as tun and wireguard |
 //!
 //! Receiving is [`RxRing`], on every device, behind a [`ReplyFilter`] that runs in the kernel.
@@ -21,6 +22,8 @@
     reason = "rings are memory shared with the kernel, and some socket options have no safe wrapper"
 )]
 
+#[cfg(test)]
+mod fallback_tests;
 mod filter;
 mod interface;
 #[cfg(test)]
@@ -32,6 +35,7 @@ mod rx_ring;
 mod socket;
 mod tx_batch;
 mod tx_ring;
+mod tx_xdp;
 
 use std::{io, time::Duration};
 
@@ -42,6 +46,7 @@ pub use reserve::{OnReply, ReservedPorts};
 pub use rx_ring::{Block, Received, RxConfig, RxRing, RxStatistics};
 pub use tx_batch::TxBatch;
 pub use tx_ring::TxRing;
+pub use tx_xdp::TxXdp;
 
 /// A way for frames to leave.
 ///

@@ -49,9 +49,11 @@ pub struct RxConfig {
 }
 
 impl Default for RxConfig {
-    /// 16 MiB: at 128 bytes a reply and 1 million replies a second, more than a tenth of a second.
+    /// 16 MiB: at 128 bytes a reply and 1 million replies a second, more than a tenth of a second. Blocks are small
+    /// because one with a single frame in it is handed over too: where few replies come, it is their number
+    /// times the time to hand over, a second, that a reader may be kept from its work without loss.
     fn default() -> Self {
-        Self { block_bytes: 256 << 10, blocks: 64, hand_over_after: Duration::from_millis(4) }
+        Self { block_bytes: 64 << 10, blocks: 256, hand_over_after: Duration::from_millis(4) }
     }
 }
 

@@ -37,13 +37,28 @@ fn bind(socket: &Socket, interface: u32, protocol: u16) -> io::Result<()> {
         sll_halen: 0,
         sll_addr: [0; 8],
     };
-    // SAFETY: the pointer is to a live sockaddr_ll and the length is its own.
+    bind_to(socket, &address)
+}
+
+/// Binds an AF_XDP socket to a device's queue.
+pub(super) fn bind_to_queue(socket: &Socket, interface: u32, queue: u32, flags: u16) -> io::Result<()> {
+    bind_to(
+        socket,
+        &libc::sockaddr_xdp {
+            sxdp_family: libc::AF_XDP as u16,
+            sxdp_flags: flags,
+            sxdp_ifindex: interface,
+            sxdp_queue_id: queue,
+            sxdp_shared_umem_fd: 0,
+        },
+    )
+}
+
+/// Binds to an address of the socket's family; it starts with the family's number, as the kernel checks.
+fn bind_to<T>(socket: &Socket, address: &T) -> io::Result<()> {
+    // SAFETY: the pointer is to a live value and the length is its own.
     let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
+        libc::bind(socket.as_raw_fd(), std::ptr::from_ref(address).cast(), size_of::<T>() as libc::socklen_t)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -63,6 +78,10 @@ unsafe impl Plain for libc::tpacket_req {}
 unsafe impl Plain for libc::tpacket_req3 {}
 // SAFETY: a C structure of integers.
 unsafe impl Plain for libc::tpacket_stats_v3 {}
+// SAFETY: a C structure of integers.
+unsafe impl Plain for libc::xdp_mmap_offsets {}
+// SAFETY: a C structure of integers; its padding is at the end and read by nobody.
+unsafe impl Plain for libc::xdp_umem_reg {}
 
 /// Sets an option of a socket.
 pub(super) fn set_option<T: Plain>(socket: &Socket, level: i32, name: i32, value: T) -> io::Result<()> {

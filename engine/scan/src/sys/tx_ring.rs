@@ -10,8 +10,17 @@ use socket2::Socket;
 
 use super::{FrameSink, Interface, Patience, TxCounters, is_congestion, mapping::Mapping, socket};
 
-/// Where a slot's frame starts: behind the aligned header, as the kernel expects it.
+/// Where a slot's data starts: behind the aligned header, as the kernel expects it.
 const DATA_OFFSET: usize = size_of::<libc::tpacket2_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
+
+/// Each frame follows a `virtio_net_hdr`, of which one field is used: how much of the frame the kernel shall copy
+/// into the packet it makes. That is all of it. Without the header packets refer to the ring's pages, which for
+/// frames as short as probes costs more than the copy (on veth 0.74 µs a frame against 0.56; `sendmmsg` takes
+/// 0.69), and some virtual devices give a slot back before they have read it.
+const VIRTIO_HEADER: usize = 10;
+const COPY_LENGTH: usize = 2;
+
+const FRAME_OFFSET: usize = DATA_OFFSET + VIRTIO_HEADER;
 
 const STATUS_OFFSET: usize = offset_of!(libc::tpacket2_hdr, tp_status);
 const LENGTH_OFFSET: usize = offset_of!(libc::tpacket2_hdr, tp_len);
@@ -19,11 +28,8 @@ const LENGTH_OFFSET: usize = offset_of!(libc::tpacket2_hdr, tp_len);
 /// The kernel wants blocks of whole pages; this is one on every platform, and any slot fits.
 const BLOCK_BYTES: usize = 1 << 16;
 
-/// Slots of a ring.
-///
-/// More than any device queues: some virtual devices give a slot back before they have read it, and a frame
-/// must be gone before its slot comes round again.
-const SLOTS: usize = 8192;
+/// Slots of a ring: more than a batch, few enough to stay in the processor's cache.
+const SLOTS: usize = 1024;
 
 /// A transmit ring on one Ethernet device, past the queueing disciplines.
 #[derive(Debug)]
@@ -40,9 +46,9 @@ pub struct TxRing {
 }
 
 impl TxRing {
-    /// Opens a ring of 8,192 slots for frames of up to `frame_bytes`, link header included.
+    /// Opens a ring for frames of up to `frame_bytes`, link header included.
     pub fn open(interface: &Interface, frame_bytes: usize) -> io::Result<Self> {
-        let slot_bytes = (DATA_OFFSET + frame_bytes).next_power_of_two();
+        let slot_bytes = (FRAME_OFFSET + frame_bytes).next_power_of_two();
         if slot_bytes > BLOCK_BYTES {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -55,6 +61,7 @@ impl TxRing {
             libc::PACKET_VERSION,
             libc::tpacket_versions::TPACKET_V2 as libc::c_int,
         )?;
+        socket::set_option(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
         let length = SLOTS * slot_bytes;
         let request = libc::tpacket_req {
             tp_block_size: BLOCK_BYTES as u32,
@@ -110,7 +117,7 @@ impl FrameSink for TxRing {
             return None;
         }
         self.lent = true;
-        let (offset, length) = (self.head * self.slot_bytes + DATA_OFFSET, self.slot_bytes - DATA_OFFSET);
+        let (offset, length) = (self.head * self.slot_bytes + FRAME_OFFSET, self.slot_bytes - FRAME_OFFSET);
         // SAFETY: the slot's status is "available", so the kernel leaves it alone until we request sending.
         Some(unsafe { self.ring.bytes_mut(offset, length) })
     }
@@ -119,12 +126,18 @@ impl FrameSink for TxRing {
         if !std::mem::take(&mut self.lent) {
             return;
         }
-        if len > self.slot_bytes - DATA_OFFSET {
+        if len > self.slot_bytes - FRAME_OFFSET {
             self.counters.refused += 1;
             return;
         }
         let slot = self.head * self.slot_bytes;
-        self.ring.word(slot + LENGTH_OFFSET).store(len as u32, Ordering::Relaxed);
+        // SAFETY: the slot's status is still "available".
+        let header = unsafe { self.ring.bytes_mut(slot + DATA_OFFSET, VIRTIO_HEADER) };
+        header.fill(0);
+        if let Some(copy) = header.get_mut(COPY_LENGTH..).and_then(|rest| rest.first_chunk_mut()) {
+            *copy = (len as u16).to_ne_bytes();
+        }
+        self.ring.word(slot + LENGTH_OFFSET).store((VIRTIO_HEADER + len) as u32, Ordering::Relaxed);
         // Release: length and frame are written before the kernel sees the request.
         self.ring.word(slot + STATUS_OFFSET).store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
         self.head = (self.head + 1) % SLOTS;

@@ -5,7 +5,7 @@ use std::io;
 use crate::{
     BackendChoice, ScanConfig,
     probe::MAX_FRAME_BYTES,
-    sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing},
+    sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing, TxXdp},
     transmit::Generator,
 };
 
@@ -19,6 +19,7 @@ struct Backend {
 /// The backends for Ethernet devices, the fastest first. A new one is a line here; what it cannot do it refuses
 /// when it is opened.
 const BACKENDS: &[Backend] = &[
+    Backend { choice: BackendChoice::Xdp, name: "xdp", open: xdp },
     Backend { choice: BackendChoice::Ring, name: "ring", open: ring },
     Backend { choice: BackendChoice::Batch, name: "batch", open: batch },
 ];
@@ -121,6 +122,10 @@ fn explain(backend: &Backend, asked: BackendChoice, device: &str, refused: &[Str
     } else {
         format!("on {device}: {}, so {name}", refused.join(", "))
     }
+}
+
+fn xdp(request: &Request<'_>) -> Result<Sender, Refusal> {
+    Ok(Sender { sink: Box::new(TxXdp::open(request.interface, 0, MAX_FRAME_BYTES)?), generator: None })
 }
 
 fn ring(request: &Request<'_>) -> Result<Sender, Refusal> {
