@@ -90,6 +90,12 @@ pub(crate) struct SendArgs {
     /// Packets per second [default: 1000]
     #[arg(long, env = "PORTREEVE_RATE", value_name = "PPS")]
     pub(crate) rate: Option<u32>,
+    /// Packets per second to any one host
+    #[arg(long, env = "PORTREEVE_RATE_PER_HOST", value_name = "PPS")]
+    pub(crate) rate_per_host: Option<u32>,
+    /// Packets per second to any one network (/24, IPv6 /64)
+    #[arg(long, env = "PORTREEVE_RATE_PER_NETWORK", value_name = "PPS")]
+    pub(crate) rate_per_network: Option<u32>,
     /// How often a silent target is asked again [default: 1]
     #[arg(long, env = "PORTREEVE_RETRIES", value_name = "N")]
     pub(crate) retries: Option<u8>,

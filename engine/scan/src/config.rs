@@ -134,6 +134,14 @@ pub struct ScanConfig {
     pub ports: PortSet,
     /// Probes a second, over all targets.
     pub rate: PacketsPerSecond,
+    /// Probes a second to any one host, at most.
+    pub rate_per_host: Option<PacketsPerSecond>,
+    /// Probes a second to any one network, at most.
+    pub rate_per_network: Option<PacketsPerSecond>,
+    /// How many leading bits of an IPv4 address name its network.
+    pub network_prefix_v4: u8,
+    /// How many leading bits of an IPv6 address name its network.
+    pub network_prefix_v6: u8,
     /// How often a silent target is probed again.
     pub retries: u8,
     /// How often a silent target is probed again beyond that, while answers to repeats show that probes are lost
@@ -177,6 +185,10 @@ impl ScanConfig {
             targets,
             ports,
             rate: PacketsPerSecond(1_000),
+            rate_per_host: None,
+            rate_per_network: None,
+            network_prefix_v4: 24,
+            network_prefix_v6: 64,
             retries: 1,
             lost_retries: Self::LOST_RETRIES,
             seed: 0,
@@ -191,6 +203,13 @@ impl ScanConfig {
             resume_from: 0,
             udp_payloads: UdpPayloads::none(),
         }
+    }
+
+    /// The rate over all targets: no more than all hosts together may get.
+    pub(crate) fn overall_rate(&self) -> PacketsPerSecond {
+        let hosts = u32::try_from(self.targets.count()).unwrap_or(u32::MAX);
+        let all = self.rate_per_host.map(|rate| PacketsPerSecond(rate.0.saturating_mul(hosts)));
+        all.map_or(self.rate, |all| self.rate.min(all))
     }
 
     /// Attempts at each silent target, whatever happens.

@@ -20,6 +20,7 @@
 //!
 //! Addresses, ports and counts are in host representation; only `portreeve-wire` knows about byte order.
 
+mod ceilings;
 mod config;
 mod control;
 mod cookie;

@@ -5,7 +5,7 @@ use std::{sync::Arc, thread};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::{
-    BackendChoice, Clock, Control, Event, Phase, ScanConfig, ScanError, ScanReport,
+    BackendChoice, Clock, Control, Event, PacketsPerSecond, Phase, ScanConfig, ScanError, ScanReport,
     network::Network,
     receive::{Common, Drops, Seen},
     stages::{Access, Stages},
@@ -27,7 +27,8 @@ impl Scan {
 
     /// Checks what was asked for, chooses the backend, finds the routes and opens the sockets.
     pub fn prepare(config: ScanConfig, clock: Clock) -> Result<Self, ScanError> {
-        if config.rate.0 == 0 {
+        let rates = [Some(config.rate), config.rate_per_host, config.rate_per_network];
+        if rates.contains(&Some(PacketsPerSecond(0))) {
             return Err(ScanError::RateZero);
         }
         if config.ports.sctp().len() > 0 {

@@ -6,6 +6,7 @@ use portreeve_model::{HostReason, PortState, Reason};
 
 use crate::{
     Control, Permutation, Phase, ScanConfig, ScanError, Shard,
+    ceilings::Ceilings,
     loss::Losses,
     network::{Inquiry, Network},
     pace::Pace,
@@ -74,6 +75,7 @@ pub(crate) struct Stages {
     common: Common,
     time: Stopwatch,
     pace: Pace,
+    ceilings: Ceilings,
 }
 
 /// One round of all attempts at a space of targets.
@@ -134,8 +136,9 @@ impl Stages {
 
     pub(crate) fn new(config: ScanConfig, access: Access, common: Common) -> Self {
         let time = Stopwatch::start();
-        let pace = Pace::new(config.rate, time.elapsed());
-        Self { config, access, common, time, pace }
+        let pace = Pace::new(config.overall_rate(), time.elapsed());
+        let ceilings = Ceilings::new(&config);
+        Self { config, access, common, time, pace, ceilings }
     }
 
     /// Neighbours, then hosts if asked for, then the ports of whoever is there.
@@ -255,6 +258,8 @@ impl Stages {
                 positions: tally.stretch(),
                 attempt,
                 pace: &mut self.pace,
+                ceilings: &mut self.ceilings,
+                put_back: None,
                 tally,
                 time: self.time,
                 skip_host: campaign.skip_host,

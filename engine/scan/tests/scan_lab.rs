@@ -423,6 +423,35 @@ fn no_more_probes_than_asked_for() {
 }
 
 #[test]
+fn no_host_and_no_network_gets_more_than_its_ceiling() {
+    let Some(lab) = network() else { return };
+    let watch = lab.far(Watch::start);
+    let found = scan(ScanConfig {
+        rate_per_host: Some(PacketsPerSecond(50)),
+        rate_per_network: Some(PacketsPerSecond(300)),
+        ..config("10.99.128.0/28 10.99.129.7", "1-60")
+    });
+    assert_eq!(found.ports.len(), 17 * 60);
+    let mut by_host: BTreeMap<IpAddr, Vec<Instant>> = BTreeMap::new();
+    let mut near: Vec<Instant> = Vec::new();
+    for probe in watch.finish() {
+        by_host.entry(probe.address).or_default().push(probe.at);
+        if probe.address.to_string().starts_with("10.99.128.") {
+            near.push(probe.at);
+        }
+    }
+    // The watch's own clock is read late at times, so a moment more or less is not held against the sender.
+    let busiest = |times: &[Instant]| {
+        let within = |first: usize| {
+            times[first..].partition_point(|&at| at - times[first] < Duration::from_millis(950))
+        };
+        (0..times.len()).map(within).max().unwrap_or(0)
+    };
+    assert!(by_host.values().all(|times| busiest(times) <= 50));
+    assert!(busiest(&near) <= 300, "{} probes to a network within a second", busiest(&near));
+}
+
+#[test]
 fn this_machine_is_scanned_with_raw_packets() {
     let Some(()) = alone() else { return };
     ip("link add own type veth peer name other");

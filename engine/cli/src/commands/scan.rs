@@ -97,6 +97,8 @@ impl Plan {
         if let Some(rate) = send.rate.or(settings.rate) {
             config.rate = PacketsPerSecond(rate);
         }
+        config.rate_per_host = send.rate_per_host.map(PacketsPerSecond);
+        config.rate_per_network = send.rate_per_network.map(PacketsPerSecond);
         config.retries = send.retries.or(settings.retries).unwrap_or(config.retries);
         config.wait = wait(send, settings)?.unwrap_or(config.wait);
         config.seed = send.seed.unwrap_or_else(rand::random);

@@ -158,33 +158,36 @@ impl ConnectTransmit {
     }
 }
 
+/// How long sockets are waited for while there is nothing to send.
+const LONGEST_IDLE: Duration = Duration::from_millis(20);
+
 impl Transmit for ConnectTransmit {
     fn send_pass(&mut self, pass: &mut Pass<'_>) -> Result<u64, ScanError> {
-        let mut position = pass.positions.start;
-        while !pass.tally.common.control.is_cancelled()
-            && (position < pass.positions.end || !self.in_flight.is_empty())
-        {
-            let mut room = (self.limit - self.in_flight.len()) as u64;
-            while position < pass.positions.end && room > 0 {
-                if let Some(target) = pass.wanted(position) {
-                    if pass.pace.grant(pass.time.elapsed(), 1) == 0 || !self.launch(target, pass) {
-                        break;
-                    }
-                    pass.sent += 1;
-                    room -= 1;
+        while !(pass.tally.common.control.is_cancelled() || pass.is_over() && self.in_flight.is_empty()) {
+            let begun = pass.positions.start;
+            while self.in_flight.len() < self.limit && pass.pace.grant(pass.time.elapsed(), 1) == 1 {
+                let Some((position, target)) = pass.take(pass.time.elapsed()) else {
+                    pass.pace.give_back(1);
+                    break;
+                };
+                if !self.launch(target, pass) {
+                    pass.put_back(position, target);
+                    break;
                 }
-                position += 1;
-                pass.dealt_with(1);
+                pass.sent += 1;
             }
-            let idle = if position < pass.positions.end && self.in_flight.len() < self.limit {
-                pass.pace.wait(pass.time.elapsed())
+            pass.dealt_with(pass.positions.start - begun);
+            let idle = if pass.is_over() || self.in_flight.len() >= self.limit {
+                LONGEST_IDLE
             } else {
-                Duration::from_millis(20)
+                pass.pace
+                    .wait(pass.time.elapsed())
+                    .max(pass.ceilings.wait(pass.time.elapsed()).min(LONGEST_IDLE))
             };
             self.collect(idle, pass)?;
         }
         self.in_flight.clear();
-        Ok(position)
+        Ok(pass.reached())
     }
 
     fn settles_itself(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Probing with frames of our own, through any [`FrameSink`].
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 
 use portreeve_model::MacAddress;
 use portreeve_wire::ethernet;
@@ -19,19 +19,21 @@ impl Transmit for Network {
     fn send_pass(&mut self, pass: &mut Pass<'_>) -> Result<u64, ScanError> {
         let Self { senders, paths, payloads, key, ports, .. } = self;
         let facts = Facts { paths, payloads, key, ports: *ports };
-        let begun = generate(senders, pass, &facts)?;
+        generate(senders, pass, &facts)?;
         let mut queue = Queue::new(senders, facts, pass.attempt);
-        let mut position = begun;
-        while position < pass.positions.end && !pass.tally.common.control.is_cancelled() {
+        while !pass.is_over() && !pass.tally.common.control.is_cancelled() {
             let granted = pass.pace.grant(pass.time.elapsed(), BATCH);
             if granted == 0 {
                 thread::sleep(pass.pace.wait(pass.time.elapsed()));
                 continue;
             }
-            position = queue.fill(position, granted, pass);
+            let filled = queue.fill(granted, pass);
             queue.flush(pass)?;
+            if filled == 0 {
+                thread::sleep(pass.ceilings.wait(pass.time.elapsed()).min(HELD_BACK));
+            }
         }
-        Ok(position)
+        Ok(pass.reached())
     }
 
     fn settles_itself(&self) -> bool {
@@ -39,21 +41,23 @@ impl Transmit for Network {
     }
 }
 
-/// Lets the generators send what they can of a pass; returns the first position that is left.
-fn generate(senders: &mut [Sender], pass: &mut Pass<'_>, facts: &Facts<'_>) -> Result<u64, ScanError> {
-    let whole = pass.positions.clone();
+/// Lets the generators send what they can of a pass. They know no ceilings for hosts and networks.
+fn generate(senders: &mut [Sender], pass: &mut Pass<'_>, facts: &Facts<'_>) -> Result<(), ScanError> {
+    if pass.ceilings.are_set() {
+        return Ok(());
+    }
     for (device, sender) in senders.iter_mut().enumerate() {
         if let Some(generator) = &mut sender.generator {
             pass.positions.start = generator.send_pass(device, pass, facts)?;
         }
     }
-    Ok(std::mem::replace(&mut pass.positions, whole).start)
+    Ok(())
 }
 
 /// Frames between two flushes.
 const BATCH: u64 = 64;
-/// Positions looked at between two flushes, where most need no probe, so that cancelling takes effect soon.
-const LOOK_AHEAD: u64 = 1 << 14;
+/// The longest pause while ceilings hold probes back.
+const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// The devices' queues during a pass.
 struct Queue<'a> {
@@ -83,29 +87,30 @@ impl<'a> Queue<'a> {
         Self { senders, facts, emitters, attempt, stalls: 0 }
     }
 
-    /// Queues up to `granted` probes from `position` on; returns the first position that is not dealt with.
-    fn fill(&mut self, position: u64, granted: u64, pass: &mut Pass<'_>) -> u64 {
-        let now_us = pass.time.elapsed().as_micros() as u64;
-        let end = pass.positions.end.min(position + LOOK_AHEAD);
+    /// Queues up to `granted` probes; returns how many.
+    fn fill(&mut self, granted: u64, pass: &mut Pass<'_>) -> u64 {
+        let (now, begun) = (pass.time.elapsed(), pass.positions.start);
+        let now_us = now.as_micros() as u64;
         let mut left = granted;
-        let mut next = position;
-        while left > 0 && next < end {
-            if let Some(target) = pass.wanted(next) {
-                match self.put(&target, pass) {
-                    Ok(()) => {
-                        pass.tally.stamp(next, self.attempt, now_us);
-                        left -= 1;
-                    }
-                    Err(Refusal::Full) => break,
-                    Err(Refusal::Dropped(cause)) => pass.tally.common.drops.add(cause, 1),
+        while left > 0
+            && let Some((position, target)) = pass.take(now)
+        {
+            match self.put(&target, pass) {
+                Ok(()) => {
+                    pass.tally.stamp(position, self.attempt, now_us);
+                    left -= 1;
                 }
+                Err(Refusal::Full) => {
+                    pass.put_back(position, target);
+                    break;
+                }
+                Err(Refusal::Dropped(cause)) => pass.tally.common.drops.add(cause, 1),
             }
-            next += 1;
         }
+        pass.dealt_with(pass.positions.start - begun);
         pass.pace.give_back(left);
         pass.sent += granted - left;
-        pass.dealt_with(next - position);
-        next
+        granted - left
     }
 
     /// Queues the probe to one target.

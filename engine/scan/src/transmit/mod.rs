@@ -14,6 +14,7 @@ pub(crate) use connect::ConnectTransmit;
 
 use crate::{
     ScanError,
+    ceilings::Ceilings,
     cookie::{CookieKey, SourcePorts},
     network::Paths,
     pace::Pace,
@@ -54,10 +55,14 @@ pub(crate) struct Facts<'a> {
 /// One round of probes: which positions of the order, and what decides whether each is sent.
 pub(crate) struct Pass<'a> {
     pub(crate) space: &'a ProbeSpace,
+    /// What is left: the start moves on.
     pub(crate) positions: Range<u64>,
     /// From 0.
     pub(crate) attempt: u8,
     pub(crate) pace: &'a mut Pace,
+    pub(crate) ceilings: &'a mut Ceilings,
+    /// A target that was taken and could not be sent to.
+    pub(crate) put_back: Option<(u64, Target)>,
     pub(crate) tally: &'a Tally,
     pub(crate) time: Stopwatch,
     /// Hosts that are left out.
@@ -75,6 +80,80 @@ impl Pass<'_> {
         (!settled).then_some(target)
     }
 
+    /// The next target that may be sent to now, and its position. `None` at the end of the pass, and for the
+    /// moment when the ceilings hold everything back or nothing was found to need a probe for long.
+    #[inline]
+    pub(crate) fn take(&mut self, now: Duration) -> Option<(u64, Target)> {
+        if let Some(taken) = self.put_back.take() {
+            return Some(taken);
+        }
+        if self.ceilings.are_set() {
+            return self.take_below_ceilings(now);
+        }
+        let end = self.positions.end.min(self.positions.start + LOOK_AHEAD);
+        while self.positions.start < end {
+            let position = self.advance();
+            if let Some(target) = self.wanted(position) {
+                return Some((position, target));
+            }
+        }
+        None
+    }
+
+    fn take_below_ceilings(&mut self, now: Duration) -> Option<(u64, Target)> {
+        while let Some(position) = self.ceilings.take_due(now) {
+            let Some(target) = self.tally.target(position, self.space) else { continue };
+            self.ceilings.release(&target);
+            if self.wanted(position).is_none() {
+                continue;
+            }
+            if self.ceilings.admit(&target, now) {
+                return Some((position, target));
+            }
+            self.ceilings.hold(position, &target, now);
+        }
+        let end = self.positions.end.min(self.positions.start + LOOK_AHEAD);
+        while self.positions.start < end {
+            let position = self.positions.start;
+            if let Some(target) = self.wanted(position) {
+                if self.ceilings.admit(&target, now) {
+                    self.advance();
+                    return Some((position, target));
+                }
+                if !self.ceilings.hold(position, &target, now) {
+                    return None;
+                }
+            }
+            self.advance();
+        }
+        None
+    }
+
+    /// Gives a target back that could not be sent to.
+    pub(crate) fn put_back(&mut self, position: u64, target: Target) {
+        self.put_back = Some((position, target));
+    }
+
+    /// Goes one position on.
+    #[inline]
+    fn advance(&mut self) -> u64 {
+        let position = self.positions.start;
+        self.positions.start += 1;
+        position
+    }
+
+    /// Whether there is anything left to do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.positions.is_empty() && self.put_back.is_none() && self.ceilings.held() == 0
+    }
+
+    /// The first position that was not dealt with.
+    pub(crate) fn reached(&self) -> u64 {
+        let back = self.put_back.map(|(position, _)| position);
+        let first = back.into_iter().chain(self.ceilings.first_held()).min();
+        first.map_or(self.positions.start, |first| first.min(self.positions.start))
+    }
+
     /// Counts positions as done, sent or not.
     pub(crate) fn dealt_with(&self, positions: u64) {
         if self.attempt == 0 {
@@ -82,6 +161,9 @@ impl Pass<'_> {
         }
     }
 }
+
+/// Positions looked at in one go, where most need no probe, so that cancelling takes effect soon.
+const LOOK_AHEAD: u64 = 1 << 14;
 
 /// Time since a scan began: what pace and round-trip times are measured by.
 #[derive(Clone, Copy, Debug)]
