@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use portreeve_model::Timestamp;
 
-use crate::{PortSet, TargetSet};
+use crate::{PortSet, TargetSet, sys::OnReply};
 
 /// A rate, in packets a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,6 +160,8 @@ pub struct ScanConfig {
     pub source_port: Option<u16>,
     /// Which way the probes leave.
     pub backend: BackendChoice,
+    /// What this machine does about TCP answers once they have been seen.
+    pub on_reply: OnReply,
     /// Report ports that answered, but not as open: closed, and filtered or unreachable with a reason.
     pub report_closed: bool,
     /// Report silent ports one by one as filtered, at the end.
@@ -197,6 +199,7 @@ impl ScanConfig {
             interface: None,
             source_port: None,
             backend: BackendChoice::Auto,
+            on_reply: OnReply::default(),
             report_closed: false,
             report_filtered: false,
             ping: false,

@@ -15,7 +15,7 @@ use crate::{
     receive::{Classifier, RingReceiver},
     route::{Hop, Route, RouteMap, RouteSocket},
     space::ProbeSpace,
-    sys::{Interface, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
+    sys::{Interface, ReplyFilter, ReservedPorts, RxConfig, RxRing},
     transmit::{Refusal, Request, Sender, choose},
 };
 
@@ -123,7 +123,7 @@ impl Network {
     pub(crate) fn open(config: &ScanConfig) -> Result<Self, ScanError> {
         let attempts = u16::from(config.most_attempts());
         let key = CookieKey::random().map_err(ScanError::io("cannot read /dev/urandom"))?;
-        let reserved = reserve_ports(config.source_port, attempts, &key)?;
+        let reserved = reserve_ports(config, attempts, &key)?;
         let first = *reserved.ports().start();
         let ports = SourcePorts::new(first, attempts).ok_or(ScanError::NoSourcePorts { first })?;
         let only = config.interface.as_deref().map(interface_by_name).transpose()?;
@@ -154,13 +154,14 @@ impl Network {
 }
 
 /// Ports of the user's choice, or any that are free.
-fn reserve_ports(first: Option<u16>, count: u16, key: &CookieKey) -> Result<ReservedPorts, ScanError> {
+fn reserve_ports(config: &ScanConfig, count: u16, key: &CookieKey) -> Result<ReservedPorts, ScanError> {
+    let first = config.source_port;
     let taken = match first {
         Some(first) => {
             let last = first.checked_add(count - 1).ok_or(ScanError::NoSourcePorts { first })?;
-            ReservedPorts::exactly(first..=last, OnReply::Reset)
+            ReservedPorts::exactly(first..=last, config.on_reply)
         }
-        None => ReservedPorts::take(count, OnReply::Reset, key.derived()),
+        None => ReservedPorts::take(count, config.on_reply, key.derived()),
     };
     taken.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ScanError::NoSourcePorts { first: first.unwrap_or_default() },

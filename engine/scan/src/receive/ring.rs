@@ -19,6 +19,9 @@ impl RingReceiver {
     /// The longest wait for a frame before looking whether the scan has ended.
     const POLL: Duration = Duration::from_millis(10);
 
+    /// How often the kernel is asked what it dropped.
+    const COUNT_INTERVAL: Duration = Duration::from_millis(50);
+
     pub(crate) fn new(ring: RxRing) -> Self {
         Self { ring, dropped: 0 }
     }
@@ -30,6 +33,7 @@ impl RingReceiver {
         tally: &Tally,
         time: Stopwatch,
     ) -> io::Result<()> {
+        let mut counted = time.elapsed();
         loop {
             // Asked before the ring is read, so that what came before the stop is still taken.
             let last = tally.is_stopped();
@@ -39,6 +43,10 @@ impl RingReceiver {
             self.take_ready(|received| take(received, classifier, tally, time));
             if last {
                 return self.count_dropped(tally);
+            }
+            if time.elapsed() >= counted + Self::COUNT_INTERVAL {
+                self.count_dropped(tally)?;
+                counted = time.elapsed();
             }
         }
     }

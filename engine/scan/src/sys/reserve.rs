@@ -11,12 +11,14 @@ use socket2::{Domain, SockFilter, Socket, Type};
 /// What becomes of a TCP reply to a reserved port, after we have seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnReply {
-    /// The kernel answers a SYN-ACK with RST: polite, since the target forgets the half-open connection at once.
+    /// The kernel drops it. The scan sends nothing but its probes, whoever sends what to its ports: forged SYN-ACKs
+    /// make this machine reset no strangers' connections. Targets keep a connection to an open port half open
+    /// and send the SYN-ACK again, at most for a minute; once the scan is over, that is answered with RST.
     #[default]
-    Reset,
-    /// The kernel drops it. Cheaper here by far, but targets keep the connection half open and send the
-    /// SYN-ACK again for a minute.
     Silence,
+    /// The kernel answers a SYN-ACK with RST: the target forgets the half-open connection at once. It costs as much
+    /// here as a probe.
+    Reset,
 }
 
 /// A run of ports that no program gets while this value lives.
