@@ -26,6 +26,13 @@ const RUNNING: &[Need] = &[
 ];
 
 const TESTING: &[Need] = &[
+    // Foreign readers of the scanner's output.
+    Need { found: || has("ndiff"), packages: &["ndiff"] },
+    Need { found: || has("jq"), packages: &["jq"] },
+    Need {
+        found: || Path::new("/usr/lib/python3/dist-packages/libnmap").exists(),
+        packages: &["python3", "python3-libnmap"],
+    },
     Need { found: || Path::new("/usr/bin/chromium").exists(), packages: &["chromium"] },
     Need { found: || has("ip") || Path::new("/usr/sbin/ip").exists(), packages: &["iproute2"] },
     Need { found: || Path::new("/usr/sbin/nft").exists(), packages: &["nftables"] },

@@ -67,7 +67,7 @@ pub(crate) struct TargetArgs {
     #[arg(value_name = "TARGETS")]
     pub(crate) targets: Vec<String>,
     /// Read targets from a file, `-` for standard input [also: -iL]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "includefile", value_name = "FILE")]
     pub(crate) input_file: Vec<PathBuf>,
     /// Never send there
     #[arg(long, env = "PORTREEVE_EXCLUDE", value_delimiter = ',', value_name = "TARGETS")]
@@ -88,7 +88,7 @@ pub(crate) struct TargetArgs {
 #[command(next_help_heading = "Sending")]
 pub(crate) struct SendArgs {
     /// Packets per second [default: 1000]
-    #[arg(long, env = "PORTREEVE_RATE", value_name = "PPS")]
+    #[arg(long, alias = "max-rate", env = "PORTREEVE_RATE", value_name = "PPS")]
     pub(crate) rate: Option<u32>,
     /// Packets per second to any one host
     #[arg(long, env = "PORTREEVE_RATE_PER_HOST", value_name = "PPS")]
@@ -97,22 +97,29 @@ pub(crate) struct SendArgs {
     #[arg(long, env = "PORTREEVE_RATE_PER_NETWORK", value_name = "PPS")]
     pub(crate) rate_per_network: Option<u32>,
     /// How often a silent target is asked again [default: 1]
-    #[arg(long, env = "PORTREEVE_RETRIES", value_name = "N")]
+    #[arg(long, alias = "max-retries", env = "PORTREEVE_RETRIES", value_name = "N")]
     pub(crate) retries: Option<u8>,
     /// Wait for an answer so long, as 2s or 500ms [default: 2s]
     #[arg(long, env = "PORTREEVE_WAIT", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) wait: Option<Duration>,
     /// Order of the probes; the same seed gives the same order
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, env = "PORTREEVE_SEED", value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
     /// Do only part I of N, as 1/4
-    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    #[arg(long, alias = "shards", env = "PORTREEVE_SHARD", value_name = "I/N", value_parser = parse_shard)]
     pub(crate) shard: Option<Part>,
     /// Send through this interface
-    #[arg(long, short = 'e', env = "PORTREEVE_INTERFACE", value_name = "NAME")]
+    #[arg(
+        long,
+        short = 'e',
+        visible_short_alias = 'i',
+        alias = "adapter",
+        env = "PORTREEVE_INTERFACE",
+        value_name = "NAME"
+    )]
     pub(crate) interface: Option<String>,
     /// First source port
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, alias = "adapter-port", short = 'g', env = "PORTREEVE_SOURCE_PORT", value_name = "PORT")]
     pub(crate) source_port: Option<u16>,
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME")]
@@ -124,20 +131,47 @@ pub(crate) struct SendArgs {
 
 /// What to print, and where.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Output")]
+#[command(next_help_heading = "Output (any number at once; - is standard output)")]
 pub(crate) struct OutputArgs {
-    /// One JSON document [with a file: -oJ FILE]
+    /// One JSON document
     #[arg(long, group = "format")]
     pub(crate) json: bool,
-    /// A JSON object per line, as found [with a file: -oD FILE]
+    /// A JSON object per line, as found
     #[arg(long, group = "format")]
     pub(crate) ndjson: bool,
-    /// Comma-separated values [with a file: -oC FILE]
+    /// Comma-separated values
     #[arg(long, group = "format")]
     pub(crate) csv: bool,
-    /// Write to a file instead of standard output
+    /// Write these, or else the table, to a file instead of standard output
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// XML as nmap writes it [also: -oX]
+    #[arg(long, visible_alias = "xml", value_name = "FILE")]
+    pub(crate) output_xml: Option<PathBuf>,
+    /// Grepable lines as nmap writes them [also: -oG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_grepable: Option<PathBuf>,
+    /// JSON as masscan writes it [also: -oJ]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_masscan: Option<PathBuf>,
+    /// A list as masscan writes it [also: -oL]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_list: Option<PathBuf>,
+    /// The table, with remarks below [also: -oN]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_table: Option<PathBuf>,
+    /// As --json [also: -oS]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_json: Option<PathBuf>,
+    /// As --ndjson [also: -oD]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_ndjson: Option<PathBuf>,
+    /// As --csv [also: -oC]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_csv: Option<PathBuf>,
+    /// BASE.txt, BASE.xml, BASE.gnmap and BASE.json [also: -oA]
+    #[arg(long, value_name = "BASE")]
+    pub(crate) output_all: Option<PathBuf>,
     /// No colours [also: NO_COLOR]
     #[arg(long)]
     pub(crate) no_color: bool,
@@ -161,7 +195,7 @@ pub(crate) struct ScanArgs {
     #[arg(long, value_name = "N", conflicts_with = "ports", help_heading = "Ports")]
     pub(crate) top_ports: Option<usize>,
     /// Say what answers at open ports [also: -sV]
-    #[arg(long, help_heading = "Identification")]
+    #[arg(long, alias = "banners", help_heading = "Identification")]
     pub(crate) identify: bool,
     /// List the algorithms that SSH servers offer (implies --identify)
     #[arg(long, help_heading = "Identification")]
@@ -172,18 +206,24 @@ pub(crate) struct ScanArgs {
     #[command(flatten)]
     pub(crate) send: SendArgs,
     /// Look for hosts first and scan only those that answer
-    #[arg(long, help_heading = "Sending")]
+    #[arg(long, help_heading = "Hosts")]
     pub(crate) ping: bool,
+    /// Scan whether a host answers or not (the default) [also: -Pn]
+    #[arg(long, conflicts_with = "ping", help_heading = "Hosts")]
+    pub(crate) no_ping: bool,
+    /// Look for hosts only, as `discover` [also: -sn]
+    #[arg(long, conflicts_with_all = ["ports", "top_ports", "ping", "resume", "identify"], help_heading = "Hosts")]
+    pub(crate) no_ports: bool,
     /// Go on where an interrupted scan stopped
     #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "input_file", "ports", "top_ports", "seed", "shard"], help_heading = "Sending")]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Only open ports (the default)
-    #[arg(long, conflicts_with = "all", help_heading = "Output")]
+    #[arg(long, alias = "open-only", conflicts_with = "all", help_heading = "Ports")]
     pub(crate) open: bool,
     /// Closed and filtered ports too
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, help_heading = "Ports")]
     pub(crate) all: bool,
 }
 

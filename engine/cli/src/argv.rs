@@ -4,11 +4,22 @@ use std::ffi::OsString;
 
 /// Flag, what it stands for, and whether a value follows.
 const STAND_FOR: &[(&str, &[&str], bool)] = &[
+    ("-F", &["--top-ports", "100"], false),
+    ("-Pn", &["--no-ping"], false),
     ("-iL", &["--input-file"], true),
-    ("-oC", &["--csv", "--output"], true),
-    ("-oD", &["--ndjson", "--output"], true),
-    ("-oJ", &["--json", "--output"], true),
+    ("-oA", &["--output-all"], true),
+    ("-oC", &["--output-csv"], true),
+    ("-oD", &["--output-ndjson"], true),
+    ("-oG", &["--output-grepable"], true),
+    ("-oJ", &["--output-masscan"], true),
+    ("-oL", &["--output-list"], true),
+    ("-oN", &["--output-table"], true),
+    ("-oS", &["--output-json"], true),
+    ("-oX", &["--output-xml"], true),
+    ("-sS", &[], false),
+    ("-sT", &["--backend", "connect"], false),
     ("-sV", &["--identify"], false),
+    ("-sn", &["--no-ports"], false),
 ];
 
 /// Replaces such flags, before clap takes them apart letter by letter. What follows `--` is left alone.
@@ -52,9 +63,10 @@ mod tests {
     fn flags_of_other_scanners_are_understood() {
         assert_eq!(
             translated("scan -sV -iL hosts -oJ out"),
-            "scan --identify --input-file hosts --json --output out"
+            "scan --identify --input-file hosts --output-masscan out"
         );
-        assert_eq!(translated("scan -iLhosts -oC=out"), "scan --input-file hosts --csv --output out");
+        assert_eq!(translated("scan -sS -Pn -F -oX - x"), "scan --no-ping --top-ports 100 --output-xml - x");
+        assert_eq!(translated("scan -iLhosts -oC=out"), "scan --input-file hosts --output-csv out");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Checkpoint {
         let targets = targets.ranges();
         let targets = targets
             .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-        Self { targets: targets.collect(), ports: port_list(ports), ping, seed, shard, resume_from }
+        Self { targets: targets.collect(), ports: ports.to_string(), ping, seed, shard, resume_from }
     }
 
     /// Writes it to a new file in the current folder.
@@ -75,45 +75,9 @@ impl Checkpoint {
     }
 }
 
-/// A port list that reads back as the same set.
-pub(crate) fn port_list(ports: &PortSet) -> String {
-    let mut pieces = Vec::new();
-    for (letter, ports) in [("T", ports.tcp().collect::<Vec<_>>()), ("U", ports.udp().collect())] {
-        for (index, (first, last)) in runs(&ports).into_iter().enumerate() {
-            let letter = if index == 0 { format!("{letter}:") } else { String::new() };
-            pieces.push(if first == last {
-                format!("{letter}{first}")
-            } else {
-                format!("{letter}{first}-{last}")
-            });
-        }
-    }
-    pieces.join(",")
-}
-
-/// Runs of consecutive numbers, first and last.
-fn runs(ports: &[u16]) -> Vec<(u16, u16)> {
-    let mut runs: Vec<(u16, u16)> = Vec::new();
-    for &port in ports {
-        match runs.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_list_reads_back() {
-        for text in ["1-65535", "22,80,443,8000-8100,U:53,161-162", "U:53", "0,65535", "80,U:80"] {
-            let ports: PortSet = text.parse().expect("a port list");
-            assert_eq!(port_list(&ports).parse(), Ok(ports), "{text}");
-        }
-    }
 
     #[test]
     fn a_checkpoint_holds_the_same_scan() {

@@ -295,7 +295,7 @@ fn the_configuration_file_gives_defaults_and_cannot_be_misspelt() {
     let config = file.to_str().expect("UTF-8");
     let plan = stdout(&succeeded(&["--config", config, "scan", "127.0.0.1", "127.0.0.2", "--offline"]));
     assert!(
-        plan.starts_with("1 address") && plan.contains("T:7777") && plan.contains("42 packets"),
+        plan.starts_with("1 address") && plan.contains("1 port: 7777") && plan.contains("42 packets"),
         "{plan}"
     );
     let flags = ["--config", config, "scan", "127.0.0.1", "--offline", "--rate", "43", "-p", "1"];

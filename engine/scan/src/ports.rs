@@ -69,6 +69,18 @@ impl PortSet {
         self.len() == 0
     }
 
+    /// How many ports of a transport.
+    pub fn count(&self, transport: Transport) -> usize {
+        self.of(transport).len()
+    }
+
+    /// The ports of a transport, as `22,8000-8100`.
+    pub fn list(&self, transport: Transport) -> String {
+        let pieces = runs(self.of(transport))
+            .map(|(low, high)| if low == high { low.to_string() } else { format!("{low}-{high}") });
+        pieces.collect::<Vec<_>>().join(",")
+    }
+
     /// Whether the port is in the set.
     pub fn contains(&self, transport: Transport, port: u16) -> bool {
         self.of(transport).binary_search(&port).is_ok()
@@ -80,6 +92,17 @@ impl PortSet {
             Transport::Tcp => &self.tcp,
             Transport::Udp => &self.udp,
         }
+    }
+}
+
+impl FromIterator<(Transport, u16)> for PortSet {
+    fn from_iter<I: IntoIterator<Item = (Transport, u16)>>(ports: I) -> Self {
+        let mut wanted = Marks::default();
+        for (transport, port) in ports {
+            wanted.add(transport, port..=port);
+        }
+        let ports = |transport| wanted.without(&Marks::default(), transport);
+        Self { tcp: ports(Transport::Tcp), udp: ports(Transport::Udp), sctp: ports(Transport::Sctp) }
     }
 }
 
@@ -255,15 +278,10 @@ impl fmt::Display for PortSet {
     /// The shortest list that is read back as the same set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for (transport, prefix) in TRANSPORTS.iter().zip(["", "U:", "S:"]) {
-            let mut prefix = prefix;
-            for (low, high) in runs(self.of(*transport)) {
-                match high - low {
-                    0 => write!(f, "{separator}{prefix}{low}")?,
-                    _ => write!(f, "{separator}{prefix}{low}-{high}")?,
-                }
+        for (transport, prefix) in TRANSPORTS.into_iter().zip(["", "U:", "S:"]) {
+            if self.count(transport) > 0 {
+                write!(f, "{separator}{prefix}{}", self.list(transport))?;
                 separator = ",";
-                prefix = "";
             }
         }
         Ok(())
@@ -308,6 +326,14 @@ mod tests {
         assert_eq!(ports.udp().collect::<Vec<_>>(), [53]);
         assert_eq!(ports.sctp().collect::<Vec<_>>(), [2905]);
         assert_eq!(ports.len(), 8);
+        assert_eq!(
+            (ports.count(Transport::Tcp), ports.list(Transport::Tcp).as_str()),
+            (6, "22,80,443,8000,8002-8003")
+        );
+        assert_eq!(
+            [(Transport::Udp, 53), (Transport::Tcp, 22)].into_iter().collect::<PortSet>(),
+            parsed("22,U:53")
+        );
         assert!(ports.contains(Transport::Udp, 53) && !ports.contains(Transport::Tcp, 53));
     }
 

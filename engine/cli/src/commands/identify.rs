@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use super::{UserDatabase, database, identify_config, runtime};
 use crate::{
     args::IdentifyArgs,
+    clock,
     exit::Failure,
-    output::{Findings, Format, Output},
+    output::{Findings, Output, Results, Run},
     rights,
     targets::{confirm, resolve},
 };
@@ -30,18 +31,23 @@ pub(crate) fn identify(arguments: &IdentifyArgs, user: &UserDatabase) -> Result<
     }
     confirm(&targets.build()?, arguments.yes)?;
     let mut output = Output::open(&arguments.output)?;
+    let ports = asked.iter().map(|(endpoint, _)| (endpoint.transport, endpoint.port)).collect();
+    let run = Run { started_at_ms: clock::now(), ports, by_connect: true };
     let mut config = identify_config(arguments.ssh_audit);
     config.allow_print_and_ot = arguments.allow_print_and_ot;
     let database = database(arguments.database.as_deref(), user)?;
     let identifier = Arc::new(Identifier::new(database, config));
     rights::drop_all()?;
     let findings = runtime()?.block_on(ask(identifier, asked, &mut output))?;
-    output
-        .ports(&findings, &JobSummary { open_ports: findings.ports.len() as u64, ..JobSummary::default() })?;
-    if output.format == Format::Table {
-        output.text(&reasons(&findings))?;
-    }
-    Ok(())
+    let summary = JobSummary { open_ports: findings.ports.len() as u64, ..JobSummary::default() };
+    output.finish(&Results {
+        run: &run,
+        findings: &findings,
+        summary: &summary,
+        finished_at_ms: clock::now(),
+        completed: true,
+    })?;
+    output.below_tables(&reasons(&findings))
 }
 
 async fn ask(

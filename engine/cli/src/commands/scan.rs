@@ -16,10 +16,11 @@ use tokio::{
 
 use super::{UserDatabase, database, identify_config, runtime, scan_clock};
 use crate::{
-    args::{Backend, DiscoverArgs, Part, ScanArgs, SendArgs, parse_duration},
-    checkpoint::{Checkpoint, port_list},
+    args::{Backend, DiscoverArgs, OutputArgs, Part, ScanArgs, SendArgs, parse_duration},
+    checkpoint::Checkpoint,
+    clock,
     exit::{Exit, Failure, missing_rights},
-    output::{Findings, Output},
+    output::{Findings, Output, Results, Run, print},
     rights,
     settings::ScanSettings,
     status::Status,
@@ -33,17 +34,16 @@ pub(crate) fn scan(
     settings: &ScanSettings,
     user: &UserDatabase,
 ) -> Result<(), Failure> {
-    let plan = Plan::of_scan(arguments, settings)?;
-    let mut output = Output::open(&arguments.output)?;
-    if arguments.send.offline {
-        return output.text(&plan.describe());
+    if arguments.no_ports {
+        let (targets, send, output) =
+            (arguments.targets.clone(), arguments.send.clone(), arguments.output.clone());
+        return discover(&DiscoverArgs { targets, send, output }, settings, user);
     }
+    let plan = Plan::of_scan(arguments, settings)?;
     let identify = arguments.identify || arguments.ssh_audit;
     let database = database(arguments.database.as_deref(), user)?;
     let identifier = Arc::new(Identifier::new(database, identify_config(arguments.ssh_audit)));
-    let finished = plan.carry_out(identifier, identify, arguments.targets.yes, &mut output)?;
-    output.ports(&finished.findings, &finished.summary)?;
-    finished.conclude()
+    plan.carry_out(&arguments.send, identifier, identify, arguments.targets.yes, &arguments.output)
 }
 
 /// `portreeve discover`.
@@ -54,14 +54,8 @@ pub(crate) fn discover(
 ) -> Result<(), Failure> {
     let targets = target_set(&arguments.targets, &settings.exclude)?;
     let plan = Plan::new(targets, PortSet::empty(), &arguments.send, settings)?;
-    let mut output = Output::open(&arguments.output)?;
-    if arguments.send.offline {
-        return output.text(&plan.describe());
-    }
     let identifier = Arc::new(Identifier::new(database(None, user)?, identify_config(false)));
-    let finished = plan.carry_out(identifier, false, arguments.targets.yes, &mut output)?;
-    output.hosts(&finished.findings, &finished.summary)?;
-    finished.conclude()
+    plan.carry_out(&arguments.send, identifier, false, arguments.targets.yes, &arguments.output)
 }
 
 /// Everything that is decided before a socket is opened.
@@ -137,11 +131,7 @@ impl Plan {
         if config.ports.is_empty() {
             text.push_str("no ports: hosts only\n");
         } else {
-            text.push_str(&format!(
-                "{}: {}\n",
-                count(config.ports.len(), "port", "s"),
-                port_list(&config.ports)
-            ));
+            text.push_str(&format!("{}: {}\n", count(config.ports.len(), "port", "s"), config.ports));
         }
         text.push_str(&format!(
             "part {} of {}, seed {}, {} packets per second, {} retries: {probes} probes in about {seconds:.0} s without \
@@ -156,6 +146,34 @@ impl Plan {
     }
 
     fn carry_out(
+        self,
+        send: &SendArgs,
+        identifier: Arc<Identifier>,
+        identify: bool,
+        yes: bool,
+        output: &OutputArgs,
+    ) -> Result<(), Failure> {
+        if send.offline {
+            return print(&self.describe());
+        }
+        let mut output = Output::open(output)?;
+        let run = Run {
+            started_at_ms: clock::now(),
+            ports: self.config.ports.clone(),
+            by_connect: self.config.backend == Backend::Connect.into(),
+        };
+        let finished = self.run(identifier, identify, yes, &mut output)?;
+        output.finish(&Results {
+            run: &run,
+            findings: &finished.findings,
+            summary: &finished.summary,
+            finished_at_ms: clock::now(),
+            completed: finished.report.completed,
+        })?;
+        finished.conclude()
+    }
+
+    fn run(
         mut self,
         identifier: Arc<Identifier>,
         identify: bool,

@@ -5,10 +5,10 @@ use std::{
     io::{self, Write},
 };
 
-use super::Findings;
+use super::{Form, Results};
 
 /// The columns of a scan's CSV.
-pub(crate) const COLUMNS: [&str; 14] = [
+pub(crate) const COLUMNS: [&str; 15] = [
     "address",
     "port",
     "transport",
@@ -23,10 +23,20 @@ pub(crate) const COLUMNS: [&str; 14] = [
     "ttl",
     "rtt_us",
     "seen_at_ms",
+    "suspicious_host",
 ];
 
-/// A line per port.
-pub(crate) fn ports(out: &mut dyn Write, findings: &Findings) -> io::Result<()> {
+/// A line per port or host.
+pub(crate) struct Csv;
+
+impl Form for Csv {
+    fn finish(&mut self, out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
+        if results.is_about_hosts() { hosts(out, results) } else { ports(out, results) }
+    }
+}
+
+fn ports(out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
+    let findings = results.findings;
     row(out, COLUMNS)?;
     for (endpoint, seen) in &findings.ports {
         let service = findings.services.get(endpoint);
@@ -49,16 +59,16 @@ pub(crate) fn ports(out: &mut dyn Write, findings: &Findings) -> io::Result<()> 
                 number(seen.ttl),
                 number(seen.rtt_us),
                 seen.seen_at_ms.0.to_string(),
+                if results.is_suspicious(seen.address) { "yes" } else { "no" }.to_owned(),
             ],
         )?;
     }
     Ok(())
 }
 
-/// A line per host.
-pub(crate) fn hosts(out: &mut dyn Write, findings: &Findings) -> io::Result<()> {
+fn hosts(out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
     row(out, ["address", "mac", "mac_vendor", "hostname", "reason", "ttl", "rtt_us", "seen_at_ms"])?;
-    for host in findings.hosts.values() {
+    for host in results.findings.hosts.values() {
         row(
             out,
             [
@@ -103,16 +113,19 @@ fn cell_text(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::table::tests::findings;
+    use crate::output::table::tests::{about_hosts, about_ports};
 
     #[test]
     fn a_port_is_a_line() {
         let mut text = Vec::new();
-        ports(&mut text, &findings()).expect("written");
+        about_ports(|results| Csv.finish(&mut text, results)).expect("written");
         let text = String::from_utf8(text).expect("UTF-8");
         let mut lines = text.split("\r\n");
         assert_eq!(lines.next(), Some(COLUMNS.join(",").as_str()));
-        assert_eq!(lines.next(), Some("10.99.0.2,22,tcp,open,syn-ack,ssh,OpenSSH,9.2p1,,,100,64,150,1000"),);
+        assert_eq!(
+            lines.next(),
+            Some("10.99.0.2,22,tcp,open,syn-ack,ssh,OpenSSH,9.2p1,,,100,64,150,1000,yes"),
+        );
         let hostile = lines.next().expect("a second port");
         assert!(hostile.contains(r#",http,"'=cmd|' /C calc'!A0, ""quoted""","#), "{hostile}");
     }
@@ -135,7 +148,7 @@ mod tests {
     #[test]
     fn a_host_is_a_line() {
         let mut text = Vec::new();
-        hosts(&mut text, &findings()).expect("written");
+        about_hosts(|results| Csv.finish(&mut text, results)).expect("written");
         let text = String::from_utf8(text).expect("UTF-8");
         assert!(text.contains("10.99.0.2,52:54:00:12:34:56,,,arp-reply,,90,1000\r\n"), "{text}");
     }

@@ -1,55 +1,107 @@
-//! What was found, in the form that was asked for.
+//! What was found, in every form that was asked for.
 //!
 //! Field names of JSON and NDJSON are those of `portreeve-model`, and stay as they are:
 //!
 //! * NDJSON: a line per record, as found: `{"type":"port", …}` ([`Observation`]), `{"type":"service", …}`
 //!   ([`Service`]), `{"type":"host", …}` ([`HostSighting`]); the last line is `{"type":"summary", …}`
 //!   ([`JobSummary`]).
-//! * JSON: `{"portreeve": version, "ports": […], "hosts": […], "summary": {…}}`, where a port is an
+//! * JSON: `{"portreeve": version, …, "ports": […], "hosts": […], "summary": {…}}`, where a port is an
 //!   [`Observation`] with its [`Service`], if any, under `service`.
 //! * CSV: the columns of [`csv::COLUMNS`].
+//! * What other scanners write, for the programs that read it: [`nmap_xml`], [`grepable`], [`masscan`].
 //!
-//! Text from hosts is [`SafeText`](portreeve_model::SafeText) wherever it is printed.
+//! Text from hosts is [`SafeText`](portreeve_model::SafeText) wherever it is printed; each form escapes what is special
+//! to it.
 
 pub(crate) mod csv;
+pub(crate) mod grepable;
 pub(crate) mod json;
+pub(crate) mod masscan;
+pub(crate) mod nmap_xml;
+mod sinks;
 pub(crate) mod table;
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, BufWriter, IsTerminal, Write},
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
     net::IpAddr,
-    path::Path,
 };
 
+use chrono::DateTime;
 use portreeve_model::{
-    Endpoint, HostSighting, Observation, PortState, Service,
+    Endpoint, HostSighting, Observation, PortState, SafeText, Service, Timestamp,
     protocol::{JobSummary, Record},
 };
+use portreeve_scan::PortSet;
 
-use crate::{
-    args::OutputArgs,
-    exit::{Exit, Failure},
-};
+pub(crate) use sinks::{Output, print};
 
-/// In which form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Csv,
-    Json,
-    Ndjson,
-    Table,
+/// A form of output.
+pub(crate) trait Form: Send {
+    /// Writes a record at once, where the form allows it.
+    fn record(&mut self, _out: &mut dyn Write, _record: &Record) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Writes what is left to say when everything is known.
+    fn finish(&mut self, out: &mut dyn Write, results: &Results<'_>) -> io::Result<()>;
 }
 
-impl Format {
-    pub(crate) fn of(arguments: &OutputArgs) -> Self {
-        match arguments {
-            OutputArgs { json: true, .. } => Self::Json,
-            OutputArgs { ndjson: true, .. } => Self::Ndjson,
-            OutputArgs { csv: true, .. } => Self::Csv,
-            _ => Self::Table,
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) started_at_ms: Timestamp,
+    /// The ports; none if only hosts were looked for.
+    pub(crate) ports: PortSet,
+    /// Whether ordinary sockets were used, which see less.
+    pub(crate) by_connect: bool,
+}
+
+/// Everything there is to tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Results<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) findings: &'a Findings,
+    pub(crate) summary: &'a JobSummary,
+    pub(crate) finished_at_ms: Timestamp,
+    /// False if it was interrupted.
+    pub(crate) completed: bool,
+}
+
+impl Results<'_> {
+    /// Whether it was about hosts only.
+    pub(crate) fn is_about_hosts(&self) -> bool {
+        self.run.ports.is_empty()
+    }
+
+    /// Whether so much answers at the address that the answers mean nothing.
+    pub(crate) fn is_suspicious(&self, address: IpAddr) -> bool {
+        self.summary.suspicious_hosts.contains(&address)
+    }
+
+    /// What to think of the results, a sentence each: losses, drops, hosts that are not what they seem.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.completed {
+            remarks.push("interrupted: not every target was probed".to_owned());
         }
+        if let Some(missed) = self.summary.miss_estimate {
+            let bound = self.summary.miss_bound.filter(|&bound| bound >= 0.00005);
+            let bound = bound.map(|bound| format!(" (at most {:.2} %)", bound * 100.0)).unwrap_or_default();
+            remarks.push(format!("about {:.2} % of the answers were missed{bound}", missed * 100.0));
+        }
+        if let Some(lost) = self.summary.loss_estimate.filter(|&lost| lost >= 0.00005) {
+            remarks.push(format!("{:.2} % of the probes were lost", lost * 100.0));
+        }
+        if !self.summary.drops.is_empty() {
+            let drops = self.summary.drops.iter().map(|drop| format!("{} {}", drop.count, drop.cause));
+            remarks.push(format!("dropped frames: {}", drops.collect::<Vec<_>>().join(", ")));
+        }
+        let suspicious = self.summary.suspicious_hosts.iter();
+        remarks.extend(suspicious.map(|address| {
+            format!("{address}: so much is open there that it means nothing (a proxy or a trap)")
+        }));
+        remarks
     }
 }
 
@@ -79,74 +131,57 @@ impl Findings {
     /// Addresses with an open port.
     pub(crate) fn hosts_with_open_ports(&self) -> usize {
         let open = self.ports.values().filter(|seen| seen.state == PortState::Open);
-        open.map(|seen| seen.address).collect::<std::collections::BTreeSet<_>>().len()
+        open.map(|seen| seen.address).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Every address that something is known of.
+    pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.ports.keys().map(|endpoint| endpoint.address).chain(self.hosts.keys().copied()).collect()
+    }
+
+    /// The ports of an address, ascending.
+    pub(crate) fn ports_of(&self, address: IpAddr) -> Vec<(&Endpoint, &Observation)> {
+        let first = Endpoint { address, port: 0, transport: portreeve_model::Transport::Sctp };
+        self.ports.range(first..).take_while(|(endpoint, _)| endpoint.address == address).collect()
     }
 }
 
-/// Where results go.
-pub(crate) struct Output {
-    pub(crate) format: Format,
-    out: Box<dyn Write + Send>,
-    colour: bool,
-    name: String,
+/// The command line as it was typed.
+fn command_line() -> SafeText {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    SafeText::from(words.collect::<Vec<_>>().join(" "))
 }
 
-impl Output {
-    /// Opens the output. A file is made at once: what cannot be written is better known before the scan.
-    pub(crate) fn open(arguments: &OutputArgs) -> Result<Self, Failure> {
-        let (out, name, terminal): (Box<dyn Write + Send>, _, _) = match &arguments.output {
-            Some(path) => (Box::new(BufWriter::new(create(path)?)), path.display().to_string(), false),
-            None => (Box::new(io::stdout()), "standard output".to_owned(), io::stdout().is_terminal()),
-        };
-        let no_color =
-            arguments.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Ok(Self { format: Format::of(arguments), out, colour: terminal && !no_color, name })
-    }
-
-    /// Writes a record at once, where the form allows it.
-    pub(crate) fn stream(&mut self, record: &Record) -> Result<(), Failure> {
-        if self.format != Format::Ndjson {
-            return Ok(());
-        }
-        let written = json::line(&mut self.out, record).and_then(|()| self.out.flush());
-        written.map_err(|error| self.failed(&error))
-    }
-
-    /// Writes what a scan found.
-    pub(crate) fn ports(&mut self, findings: &Findings, summary: &JobSummary) -> Result<(), Failure> {
-        let written = match self.format {
-            Format::Csv => csv::ports(&mut self.out, findings),
-            Format::Json => json::document(&mut self.out, findings, summary),
-            Format::Ndjson => json::summary_line(&mut self.out, summary),
-            Format::Table => table::ports(&mut self.out, findings, self.colour),
-        };
-        written.and_then(|()| self.out.flush()).map_err(|error| self.failed(&error))
-    }
-
-    /// Writes what host discovery found.
-    pub(crate) fn hosts(&mut self, findings: &Findings, summary: &JobSummary) -> Result<(), Failure> {
-        let written = match self.format {
-            Format::Csv => csv::hosts(&mut self.out, findings),
-            Format::Json => json::document(&mut self.out, findings, summary),
-            Format::Ndjson => json::summary_line(&mut self.out, summary),
-            Format::Table => table::hosts(&mut self.out, findings, self.colour),
-        };
-        written.and_then(|()| self.out.flush()).map_err(|error| self.failed(&error))
-    }
-
-    /// Writes plain text.
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
-        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-        written.map_err(|error| self.failed(&error))
-    }
-
-    fn failed(&self, error: &io::Error) -> Failure {
-        Failure::new(Exit::Failure, format!("cannot write to {}: {error}", self.name))
-    }
+/// Whole seconds since 1970.
+fn seconds(time: Timestamp) -> i64 {
+    time.0.div_euclid(1_000)
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| {
-        Failure::usage(format!("cannot write to {}: {error}; name another file with -o", path.display()))
-    })
+/// As `Sun Nov 22 01:19:15 2026`, in UTC.
+fn calendar(time: Timestamp) -> String {
+    DateTime::from_timestamp_millis(time.0)
+        .map(|moment| moment.format("%a %b %e %H:%M:%S %Y").to_string())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_utc() {
+        assert_eq!(calendar(Timestamp(1_795_310_355_999)), "Sun Nov 22 01:19:15 2026");
+        assert_eq!(calendar(Timestamp(i64::MAX)), "");
+        assert_eq!((seconds(Timestamp(1_999)), seconds(Timestamp(-1))), (1, -1));
+    }
+
+    #[test]
+    fn the_ports_of_an_address_are_its_own() {
+        let findings = table::tests::findings();
+        let address = "10.99.0.2".parse().expect("address");
+        assert_eq!(findings.ports_of(address).len(), findings.ports.len());
+        assert!(findings.ports_of("10.99.0.1".parse().expect("address")).is_empty());
+        assert!(findings.ports_of("10.99.0.3".parse().expect("address")).is_empty());
+        assert_eq!(findings.addresses().len(), 1);
+    }
 }

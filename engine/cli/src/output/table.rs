@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use portreeve_model::{HostReason, PortState, Service, Verdict};
 
-use super::Findings;
+use super::{Findings, Form, Results};
 
 const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
@@ -13,8 +13,30 @@ const RESET: &str = "\x1b[0m";
 /// The longest version text shown; JSON has all of it.
 const VERSION_CHARACTERS: usize = 60;
 
-/// One line per port.
-pub(crate) fn ports(out: &mut dyn Write, findings: &Findings, colour: bool) -> io::Result<()> {
+/// One line per port or host.
+pub(crate) struct Table {
+    pub(crate) colour: bool,
+    /// Whether what is to be thought of the results stands below; a terminal shows it beside them anyway.
+    pub(crate) remarks: bool,
+}
+
+impl Form for Table {
+    fn finish(&mut self, out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
+        if results.is_about_hosts() {
+            hosts(out, results.findings, self.colour)?;
+        } else {
+            ports(out, results.findings, self.colour)?;
+        }
+        if self.remarks {
+            for remark in results.remarks() {
+                writeln!(out, "# {remark}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ports(out: &mut dyn Write, findings: &Findings, colour: bool) -> io::Result<()> {
     if findings.ports.is_empty() {
         return Ok(());
     }
@@ -32,8 +54,7 @@ pub(crate) fn ports(out: &mut dyn Write, findings: &Findings, colour: bool) -> i
     table(out, ["ADDRESS", "PORT", "STATE", "SERVICE", "VERSION", "REASON"], rows.collect(), colour)
 }
 
-/// One line per host.
-pub(crate) fn hosts(out: &mut dyn Write, findings: &Findings, colour: bool) -> io::Result<()> {
+fn hosts(out: &mut dyn Write, findings: &Findings, colour: bool) -> io::Result<()> {
     if findings.hosts.is_empty() {
         return Ok(());
     }
@@ -136,10 +157,12 @@ fn line<const N: usize>(
 #[cfg(test)]
 pub(crate) mod tests {
     use portreeve_model::{
-        Endpoint, HostSighting, Observation, Reason, SafeText, Timestamp, Transport, protocol::Record,
+        Endpoint, HostSighting, Observation, Reason, SafeText, Timestamp, Transport,
+        protocol::{DropCount, JobSummary, Record},
     };
 
     use super::*;
+    use crate::output::Run;
 
     /// An SSH server and a web server that tries to do harm by its name.
     pub(crate) fn findings() -> Findings {
@@ -183,6 +206,32 @@ pub(crate) mod tests {
         findings
     }
 
+    /// Hands over the results of a scan of ports, with losses and a host that is not what it seems.
+    pub(crate) fn about_ports<T>(use_them: impl FnOnce(&Results<'_>) -> T) -> T {
+        let ports = "22,80".parse().expect("ports");
+        about(&Run { ports, started_at_ms: Timestamp(1_000), by_connect: false }, use_them)
+    }
+
+    /// Hands over the results of a search for hosts.
+    pub(crate) fn about_hosts<T>(use_them: impl FnOnce(&Results<'_>) -> T) -> T {
+        about(&Run { started_at_ms: Timestamp(1_000), ..Run::default() }, use_them)
+    }
+
+    fn about<T>(run: &Run, use_them: impl FnOnce(&Results<'_>) -> T) -> T {
+        let findings = findings();
+        let summary = JobSummary {
+            addresses: 256,
+            open_ports: 2,
+            hosts: 1,
+            miss_estimate: Some(0.0125),
+            drops: vec![DropCount { cause: "wrong-cookie".into(), count: 3 }],
+            suspicious_hosts: findings.addresses().into_iter().collect(),
+            ..JobSummary::default()
+        };
+        let finished_at_ms = Timestamp(3_500);
+        use_them(&Results { run, findings: &findings, summary: &summary, finished_at_ms, completed: true })
+    }
+
     fn shown(colour: bool) -> String {
         let mut text = Vec::new();
         ports(&mut text, &findings(), colour).expect("written");
@@ -219,5 +268,16 @@ pub(crate) mod tests {
         hosts(&mut text, &findings(), false).expect("written");
         let text = String::from_utf8(text).expect("UTF-8");
         assert!(text.contains("52:54:00:12:34:56") && text.contains("arp-reply"), "{text}");
+    }
+
+    #[test]
+    fn a_file_says_what_to_think_of_it() {
+        let mut text = Vec::new();
+        let mut table = Table { colour: false, remarks: true };
+        about_ports(|results| table.finish(&mut text, results)).expect("written");
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert!(text.contains("# about 1.25 % of the answers were missed\n"), "{text}");
+        assert!(text.contains("# dropped frames: 3 wrong-cookie\n"), "{text}");
+        assert!(text.contains("# 10.99.0.2: so much is open"), "{text}");
     }
 }
