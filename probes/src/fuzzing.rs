@@ -10,3 +10,18 @@ pub fn read(probe: &str, reply: &[u8]) {
     let hits = Database::builtin().index().find(&fields);
     std::hint::black_box((complete, choose(&hits)));
 }
+
+/// Reads bytes as what servers send during handshakes: TLS records, answers to JARM's hellos, SSH payloads.
+pub fn handshake(bytes: &[u8]) {
+    std::hint::black_box(decode::tls::flight(bytes));
+    let mut answers: [Vec<u8>; decode::jarm::HELLOS] = Default::default();
+    for (answer, part) in answers.iter_mut().zip(bytes.split(|&byte| byte == 0xfe)) {
+        *answer = part.to_vec();
+    }
+    std::hint::black_box(decode::jarm::fingerprint(&answers));
+    std::hint::black_box(decode::ssh::offer(bytes));
+    std::hint::black_box(decode::ssh_kex::reply(bytes, bytes.first().copied().unwrap_or_default()));
+    std::hint::black_box(decode::ssh_kex::group(bytes));
+    std::hint::black_box(decode::ssh_kex::methods(bytes));
+    std::hint::black_box(decode::ssh_kex::host_key(bytes));
+}

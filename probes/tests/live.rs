@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use portreeve_model::{SafeText, Service, Verdict};
 use support::{
     identify,
-    process::{find, run, start},
+    process::{certificate, find, nginx, run, start},
 };
 
 fn text(value: Option<&SafeText>) -> &str {
@@ -25,35 +25,6 @@ fn assert_known(service: &Service, name: &str, product: &str) {
 
 fn assert_version(service: &Service) {
     assert!(text(service.version.as_ref()).starts_with(|c: char| c.is_ascii_digit()), "{service:?}");
-}
-
-fn certificate(folder: &Path) -> (String, String) {
-    let (key, cert) = (folder.join("key.pem"), folder.join("cert.pem"));
-    let (key, cert) = (key.display().to_string(), cert.display().to_string());
-    let made = run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            &key,
-            "-out",
-            &cert,
-            "-days",
-            "30",
-            "-subj",
-            "/CN=lab.example",
-            "-addext",
-            "subjectAltName=DNS:lab.example,IP:127.0.0.1",
-        ],
-    );
-    assert!(made, "openssl makes a certificate");
-    (key, cert)
 }
 
 #[tokio::test]
@@ -97,19 +68,6 @@ async fn openssh_is_known_and_audited() {
     assert!(audit.server_banner.as_str().starts_with("SSH-2.0-OpenSSH_"));
     assert!(audit.host_key_types.iter().any(|kind| kind.as_str() == "ssh-ed25519"));
     assert_eq!(audit.hassh.expect("a fingerprint").len(), 32);
-}
-
-fn nginx(folder: &Path, server: &str) -> Vec<String> {
-    let folder = folder.display();
-    let config = format!(
-        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error; events {{}}\n\
-         http {{ access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;\n\
-         fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;\n\
-         default_type text/html; server {{ {server} }} }}\n"
-    );
-    let path = format!("{folder}/nginx.conf");
-    fs::write(&path, config).expect("a configuration");
-    vec!["-c".to_owned(), path]
 }
 
 #[tokio::test]

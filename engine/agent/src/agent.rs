@@ -123,8 +123,14 @@ pub async fn run_agent(
     else {
         return Ok(());
     };
-    let workshop =
-        Workshop { uplink, clock, databases, limits: config.limits.clone(), backend: config.backend };
+    let workshop = Workshop {
+        uplink,
+        clock,
+        databases,
+        limits: config.limits.clone(),
+        backend: config.backend,
+        memory: Arc::default(),
+    };
     let mut agent = Agent {
         config,
         spool,

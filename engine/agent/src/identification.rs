@@ -10,8 +10,8 @@ use portreeve_model::{Observation, PortState, Service};
 use portreeve_probes::{Hints, Identifier};
 use tokio::task::JoinSet;
 
-/// Conversations at the same time, over all hosts.
-const CONVERSATIONS: usize = 64;
+/// Conversations at the same time, over all hosts; how many of them talk is the identifier's business.
+const CONVERSATIONS: usize = 512;
 /// Conversations with one host at the same time: more would look like an attack on small devices.
 const CONVERSATIONS_PER_HOST: usize = 16;
 /// A host on which more is open than this answers everywhere; asking on tells nothing.

@@ -6,7 +6,7 @@ use portreeve_model::{
     SafeText,
     protocol::{DropCount, FinishRequest, Job, JobKind, JobOutcome, JobSummary, LeasedJob, LogLevel},
 };
-use portreeve_probes::{Database, Identifier, IdentifyConfig};
+use portreeve_probes::{Database, Identifier, IdentifyConfig, Memory};
 use portreeve_scan::{
     BackendChoice, Clock, PacketsPerSecond, PortError, PortSet, Scan, ScanConfig, ScanError, ScanReport,
     Shard, TargetError, TargetSet, TargetSetBuilder, UdpPayloads,
@@ -73,6 +73,8 @@ pub(crate) struct Workshop {
     pub(crate) databases: watch::Receiver<Arc<Database>>,
     pub(crate) limits: HostLimits,
     pub(crate) backend: BackendChoice,
+    /// What earlier jobs found, so that a known endpoint costs one connection.
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// Why a job could not be done to its end, in a sentence.
@@ -158,7 +160,7 @@ fn identifier(workshop: &Workshop, job: &Job) -> Arc<Identifier> {
     let mut config = IdentifyConfig::new(Arc::new(move || clock.now()));
     config.ssh_audit = job.ssh_audit;
     let database = Arc::clone(&workshop.databases.borrow());
-    Arc::new(Identifier::new(database, config))
+    Arc::new(Identifier::new(database, config).with_memory(Arc::clone(&workshop.memory)))
 }
 
 async fn prepare(workshop: &Workshop, job: &Job, identifier: &Arc<Identifier>) -> Result<Scan, JobError> {

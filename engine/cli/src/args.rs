@@ -197,9 +197,12 @@ pub(crate) struct ScanArgs {
     /// Say what answers at open ports [also: -sV]
     #[arg(long, alias = "banners", help_heading = "Identification")]
     pub(crate) identify: bool,
-    /// List the algorithms that SSH servers offer (implies --identify)
+    /// List the algorithms, host keys and ways to log in that SSH servers offer (implies --identify)
     #[arg(long, help_heading = "Identification")]
     pub(crate) ssh_audit: bool,
+    /// Say twelve more hellos to TLS servers: JARM fingerprint, versions taken (implies --identify)
+    #[arg(long, help_heading = "Identification")]
+    pub(crate) jarm: bool,
     /// Use the probe database of this folder instead of the built-in one
     #[arg(long, value_name = "DIR", help_heading = "Identification")]
     pub(crate) database: Option<PathBuf>,
@@ -242,9 +245,12 @@ pub(crate) struct IdentifyArgs {
     /// As 10.0.0.1:22, `[fd00::1]:443`, name:80 or 10.0.0.1:53/udp
     #[arg(required = true, value_name = "ENDPOINT")]
     pub(crate) endpoints: Vec<String>,
-    /// List the algorithms that SSH servers offer
+    /// List the algorithms, host keys and ways to log in that SSH servers offer
     #[arg(long)]
     pub(crate) ssh_audit: bool,
+    /// Say twelve more hellos to TLS servers: JARM fingerprint, versions taken
+    #[arg(long)]
+    pub(crate) jarm: bool,
     /// Talk to ports of printers and industrial controllers too
     #[arg(long)]
     pub(crate) allow_print_and_ot: bool,

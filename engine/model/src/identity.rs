@@ -29,6 +29,9 @@ pub struct TlsCertificate {
     pub signature: SafeText,
     /// Issuer and subject are the same.
     pub self_signed: bool,
+    /// Its end of validity had passed when it was seen.
+    #[serde(default)]
+    pub expired: bool,
 }
 
 /// What a TLS server agreed to and presented.
@@ -46,6 +49,12 @@ pub struct TlsInfo {
     /// Fingerprint of the ServerHello.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ja3s: Option<String>,
+    /// Fingerprint of the answers to ten hellos, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jarm: Option<String>,
+    /// Versions that the server agrees to, oldest first, where it was asked: `SSLv3` to `TLSv1.3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<SafeText>,
     /// Leaf first, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<TlsCertificate>,

@@ -80,6 +80,30 @@ pub struct HttpInfo {
     pub technologies: Vec<SafeText>,
 }
 
+/// What a Windows machine, or one that speaks its log-in protocol, tells in its NTLM challenge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NtlmInfo {
+    /// Version and build of the operating system, as `10.0.17763`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<SafeText>,
+    /// Name of the machine in NetBIOS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netbios_name: Option<SafeText>,
+    /// Domain, or work group, in NetBIOS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netbios_domain: Option<SafeText>,
+    /// Name of the machine in DNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_name: Option<SafeText>,
+    /// Domain in DNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_domain: Option<SafeText>,
+    /// The forest's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forest: Option<SafeText>,
+}
+
 /// What answers at an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -129,6 +153,9 @@ pub struct Service {
     /// HTTP answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpInfo>,
+    /// NTLM challenge (SMB, RDP, HTTP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ntlm: Option<NtlmInfo>,
     /// 0-100: how sure the chosen reading is.
     pub confidence: u8,
     /// Why the fields say what they say.
@@ -163,6 +190,7 @@ impl Service {
             tls: None,
             ssh: None,
             http: None,
+            ntlm: None,
             confidence: 0,
             evidence: Vec::new(),
             alternatives: Vec::new(),

@@ -7,6 +7,7 @@
 mod database;
 pub(crate) mod http;
 mod industrial;
+pub(crate) mod jarm;
 mod management;
 mod names;
 mod reader;
@@ -14,7 +15,7 @@ pub(crate) mod ssh;
 pub(crate) mod ssh_audit;
 pub(crate) mod ssh_kex;
 pub(crate) mod tls;
-mod windows;
+pub(crate) mod windows;
 
 use crate::fields::Fields;
 

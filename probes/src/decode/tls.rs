@@ -24,10 +24,30 @@ pub(crate) struct ServerHello {
     selected: Option<u16>,
 }
 
+/// What a server said before anything was encrypted (up to TLS 1.2: all of its first flight).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flight {
+    pub hello: Option<ServerHello>,
+    pub certificates: Vec<TlsCertificate>,
+    pub client_certificate_requested: bool,
+    /// Level and description.
+    pub alert: Option<(u8, u8)>,
+    /// Nothing more comes unless we go on.
+    pub is_over: bool,
+}
+
 /// Names kept of one certificate.
 const MAX_NAMES: usize = 100;
+/// Certificates kept of one chain.
+pub(crate) const MAX_CHAIN: usize = 10;
+/// Longer encodings are not looked at; real ones are below 16 KiB.
+pub(crate) const MAX_CERTIFICATE: usize = 64 * 1024;
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const SERVER_HELLO: u8 = 2;
+const CERTIFICATE: u8 = 11;
+const CERTIFICATE_REQUEST: u8 = 13;
+const SERVER_HELLO_DONE: u8 = 14;
 const SUPPORTED_VERSIONS: u16 = 43;
 
 impl ServerHello {
@@ -38,16 +58,31 @@ impl ServerHello {
         hex(&Md5::digest(text.as_bytes()))
     }
 
+    /// The cipher suite's number.
+    pub fn cipher(&self) -> u16 {
+        self.cipher
+    }
+
+    /// The version agreed to, as on the wire.
+    pub fn version(&self) -> u16 {
+        self.selected.unwrap_or(self.version)
+    }
+
     /// The version agreed to, as `TLSv1.2`.
     pub fn version_name(&self) -> &'static str {
-        match self.selected.unwrap_or(self.version) {
-            0x0300 => "SSLv3",
-            0x0301 => "TLSv1.0",
-            0x0302 => "TLSv1.1",
-            0x0303 => "TLSv1.2",
-            0x0304 => "TLSv1.3",
-            _ => "unknown",
-        }
+        version_name(self.version())
+    }
+}
+
+/// A version as on the wire, in words.
+pub(crate) fn version_name(version: u16) -> &'static str {
+    match version {
+        0x0300 => "SSLv3",
+        0x0301 => "TLSv1.0",
+        0x0302 => "TLSv1.1",
+        0x0303 => "TLSv1.2",
+        0x0304 => "TLSv1.3",
+        _ => "unknown",
     }
 }
 
@@ -62,7 +97,12 @@ pub(crate) fn server_hello(records: &[u8]) -> Option<ServerHello> {
     let [HANDSHAKE, 3, _, high, low, rest @ ..] = records else { return None };
     let record = rest.get(..usize::from(u16::from_be_bytes([*high, *low])).min(rest.len()))?;
     let [SERVER_HELLO, _, _, _, rest @ ..] = record else { return None };
-    let (version, rest) = be16(rest)?;
+    hello(rest)
+}
+
+/// The body of a ServerHello.
+fn hello(body: &[u8]) -> Option<ServerHello> {
+    let (version, rest) = be16(body)?;
     let (&session, rest) = rest.get(32..)?.split_first()?;
     let (cipher, rest) = be16(rest.get(usize::from(session)..)?)?;
     let mut hello = ServerHello { version, cipher, extensions: Vec::new(), selected: None };
@@ -81,6 +121,69 @@ pub(crate) fn server_hello(records: &[u8]) -> Option<ServerHello> {
     Some(hello)
 }
 
+/// Reads a server's records from the first on, as far as they are in the clear and whole (RFC 6101, 2246,
+/// 4346, 5246). `None` if these are no TLS records.
+pub(crate) fn flight(records: &[u8]) -> Option<Flight> {
+    let [ALERT | HANDSHAKE, 3, 0..=4, ..] = records else { return None };
+    let mut flight = Flight::default();
+    let mut messages = Vec::new();
+    let mut rest = records;
+    while let [kind, 3, _, high, low, tail @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((body, tail)) = tail.split_at_checked(length) else { break };
+        match (*kind, body) {
+            (HANDSHAKE, body) => messages.extend_from_slice(body),
+            (ALERT, [level, description, ..]) => {
+                flight.alert = Some((*level, *description));
+                flight.is_over = true;
+            }
+            // From here on it is encrypted.
+            _ => flight.is_over = true,
+        }
+        if flight.is_over {
+            break;
+        }
+        rest = tail;
+    }
+    flight.read(&messages);
+    Some(flight)
+}
+
+impl Flight {
+    fn read(&mut self, mut rest: &[u8]) {
+        while let [kind, a, b, c, tail @ ..] = rest {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let Some((body, tail)) = tail.split_at_checked(length) else { return };
+            match *kind {
+                SERVER_HELLO => self.hello = hello(body),
+                CERTIFICATE => self.certificates = chain(body),
+                CERTIFICATE_REQUEST => self.client_certificate_requested = true,
+                SERVER_HELLO_DONE => self.is_over = true,
+                _ => {}
+            }
+            rest = tail;
+        }
+    }
+}
+
+/// The certificates of a Certificate message (RFC 5246 7.4.2), leaf first.
+fn chain(body: &[u8]) -> Vec<TlsCertificate> {
+    let mut certificates = Vec::new();
+    let mut rest = body.get(3..).unwrap_or_default();
+    while let [a, b, c, tail @ ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let Some((der, tail)) = tail.split_at_checked(length) else { break };
+        if certificates.len() == MAX_CHAIN {
+            break;
+        }
+        if der.len() <= MAX_CERTIFICATE {
+            certificates.extend(certificate(der));
+        }
+        rest = tail;
+    }
+    certificates
+}
+
 /// Describes a certificate; `None` if it is not one.
 pub(crate) fn certificate(der: &[u8]) -> Option<TlsCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -97,6 +200,7 @@ pub(crate) fn certificate(der: &[u8]) -> Option<TlsCertificate> {
         key: text(key(&certificate)),
         signature: text(oid_name(&certificate.signature_algorithm.algorithm, &registry)),
         self_signed: certificate.subject().as_raw() == certificate.issuer().as_raw(),
+        expired: false,
     })
 }
 
@@ -166,6 +270,26 @@ mod tests {
         assert_eq!(parsed.extensions, [0xff01, 43]);
         assert_eq!(parsed.version_name(), "TLSv1.3");
         assert_eq!(parsed.ja3s(), hex(&Md5::digest(b"771,49199,65281-43")));
+    }
+
+    #[test]
+    fn a_flight_is_read_across_records_and_as_far_as_it_came() {
+        let body = [&[3, 0][..], &[9; 32], &[0, 0, 5, 0]].concat();
+        let hello = [&[2, 0, 0, body.len() as u8][..], &body].concat();
+        let messages = [&hello[..], &[11, 0, 0, 3, 0, 0, 0, 13, 0, 0, 0, 14, 0, 0, 0]].concat();
+        let mut records = Vec::new();
+        for part in messages.chunks(7) {
+            records.extend([22, 3, 0, 0, part.len() as u8]);
+            records.extend(part);
+        }
+        let read = flight(&records).expect("records");
+        assert_eq!(read.hello.expect("a hello").version_name(), "SSLv3");
+        assert!(read.client_certificate_requested && read.is_over && read.certificates.is_empty());
+        for end in 5..records.len() {
+            assert!(!flight(&records[..end]).expect("records").is_over, "{end}");
+        }
+        assert_eq!(flight(&[21, 3, 1, 0, 2, 2, 40]).expect("records").alert, Some((2, 40)));
+        assert_eq!(flight(b"HTTP/1.1 400 Bad Request"), None);
     }
 
     #[test]

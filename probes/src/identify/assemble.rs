@@ -3,10 +3,15 @@
 use std::io::Cursor;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use portreeve_model::{Alternative, Evidence, HttpInfo, SafeText, Service, SshAudit, Timestamp, Verdict};
+use portreeve_model::{
+    Alternative, Evidence, HttpInfo, NtlmInfo, SafeText, Service, SshAudit, Timestamp, Verdict,
+};
 
 use super::{conversation::Conversation, os_hint::os_hint};
-use crate::{decode::http::Response, matcher::Choice};
+use crate::{
+    decode::{http::Response, windows::release},
+    matcher::Choice,
+};
 
 /// A reading below this is no identification.
 pub(super) const LEAST_SCORE: u8 = 60;
@@ -20,6 +25,10 @@ pub(super) fn service(held: &Conversation<'_>, usual: Option<&str>) -> Service {
     let mut service = Service::unrecognised(held.endpoint, Timestamp::default());
     service.connections = held.connections;
     service.tls.clone_from(&held.tls);
+    let now = (held.identifier.config.clock)();
+    for certificate in service.tls.iter_mut().flat_map(|tls| &mut tls.certificates) {
+        certificate.expired = certificate.not_after_ms < now;
+    }
     if !held.first_words.is_empty() {
         service.banner = Some(SafeText::sanitize_to(&held.first_words, MAX_BANNER));
     }
@@ -29,6 +38,9 @@ pub(super) fn service(held: &Conversation<'_>, usual: Option<&str>) -> Service {
         Some(choice) => identified(&mut service, choice),
         None => unidentified(&mut service, held, usual),
     }
+    if let Some(ntlm) = &held.ntlm {
+        machine(&mut service, ntlm);
+    }
     if service.os.is_none()
         && let Some(os) = held.hints.syn_ack.and_then(|traits| os_hint(&traits, held.hints.ttl))
     {
@@ -37,6 +49,28 @@ pub(super) fn service(held: &Conversation<'_>, usual: Option<&str>) -> Service {
         service.evidence.push(Evidence { field: SafeText::from("os"), source, entry: None });
     }
     service
+}
+
+/// Adds what the NTLM challenge says of the machine, where nothing says it better.
+fn machine(service: &mut Service, ntlm: &NtlmInfo) {
+    let mut prove = |field: &str| {
+        let source = SafeText::from("NTLM challenge");
+        service.evidence.push(Evidence { field: SafeText::from(field), source, entry: None });
+    };
+    let release = ntlm.build.as_ref().and_then(|build| release(build.as_str()));
+    let is_vague = service.os.as_ref().is_none_or(|os| os.as_str() == "Windows");
+    if let Some(release) = release.filter(|_| is_vague) {
+        service.os = Some(SafeText::from(release));
+        prove("os");
+    }
+    if service.hostname.is_none() {
+        service.hostname =
+            ntlm.dns_name.clone().or_else(|| ntlm.netbios_name.clone()).filter(|name| !name.is_empty());
+        if service.hostname.is_some() {
+            prove("hostname");
+        }
+    }
+    service.ntlm = Some(ntlm.clone());
 }
 
 /// The result for a port that policy forbids to talk to.

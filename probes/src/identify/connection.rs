@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_rustls::client::TlsStream;
 
@@ -20,6 +20,15 @@ use crate::decode;
 
 /// The most bytes read as one reply.
 pub(super) const MAX_REPLY: usize = 64 * 1024;
+
+/// How long to wait for a socket when there is none left.
+const SHORTAGE: Duration = Duration::from_millis(50);
+
+/// Whether a connection failed for want of descriptors, ports or memory here (EMFILE, ENFILE, EADDRNOTAVAIL,
+/// ENOBUFS).
+fn is_local(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || matches!(error.raw_os_error(), Some(23 | 24 | 105))
+}
 
 /// Why reading stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +76,20 @@ pub(super) enum Connection {
 
 impl Connection {
     pub async fn open(address: SocketAddr, until: Instant) -> io::Result<TcpStream> {
-        let stream = timeout_at(until, TcpStream::connect(address))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        loop {
+            let stream = match timeout_at(until, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => stream,
+                // Nothing was asked of the host: this machine has to wait for a socket of its own.
+                Ok(Err(error)) if is_local(&error) && Instant::now() + SHORTAGE < until => {
+                    sleep(SHORTAGE).await;
+                    continue;
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            };
+            stream.set_nodelay(true)?;
+            return Ok(stream);
+        }
     }
 
     /// Sends all bytes; `false` if the peer does not take them.

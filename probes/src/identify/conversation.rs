@@ -6,25 +6,29 @@
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
-use portreeve_model::{Endpoint, Service, TlsInfo};
-use tokio::time::Instant;
+use portreeve_model::{Endpoint, NtlmInfo, Service, TlsInfo};
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Hints, Identifier, assemble,
     connection::{Connection, End, Patience, Reply},
     encryption::ALPN,
+    guard::Turn,
+    ntlm,
     pages::{asks_for_tls, get, keeps_open},
     plan, ssh,
 };
 use crate::{
     database::{Layer, ProbeRef, Safety},
-    decode::{decode, http::Response},
+    decode::{decode, http::Response, windows::challenge},
     fields::Fields,
     matcher::{Choice, choose},
 };
 
 /// Name under which the reply to nothing is filed.
 pub(super) const BANNER: &str = "banner";
+/// The question for a web server's first page.
+pub(super) const PAGE: &str = "http-get";
 /// Silent connections are looked at once more this long after the start: some servers look up the
 /// caller's name before they greet.
 const LATE_GREETING: Duration = Duration::from_secs(6);
@@ -33,6 +37,8 @@ const LATE_GREETING: Duration = Duration::from_secs(6);
 enum Question {
     Favicon,
     Listen,
+    Ntlm(ntlm::Place),
+    PageOrTls(ProbeRef),
     Probe(ProbeRef),
     Redirect(String),
     SshAudit,
@@ -65,6 +71,7 @@ pub(super) struct Conversation<'a> {
     pub endpoint: Endpoint,
     pub address: SocketAddr,
     pub hints: Hints,
+    turn: Turn,
     started: Instant,
     pub deadline: Instant,
     pub connections: u8,
@@ -86,6 +93,8 @@ pub(super) struct Conversation<'a> {
     pub next_page: Option<String>,
     pub favicon_tried: bool,
     pub favicon: Option<i32>,
+    pub ntlm: Option<NtlmInfo>,
+    pub ntlm_tried: bool,
     pub ssh_reply: Vec<u8>,
     pub ssh_audited: bool,
     pub ssh: ssh::Learnt,
@@ -100,6 +109,7 @@ impl<'a> Conversation<'a> {
         endpoint: Endpoint,
         address: SocketAddr,
         hints: Hints,
+        turn: Turn,
         deadline: Instant,
     ) -> Self {
         Self {
@@ -107,6 +117,7 @@ impl<'a> Conversation<'a> {
             endpoint,
             address,
             hints,
+            turn,
             started: Instant::now(),
             deadline,
             connections: 0,
@@ -128,6 +139,8 @@ impl<'a> Conversation<'a> {
             next_page: None,
             favicon_tried: false,
             favicon: None,
+            ntlm: None,
+            ntlm_tried: false,
             ssh_reply: Vec::new(),
             ssh_audited: false,
             ssh: ssh::Learnt::default(),
@@ -152,7 +165,10 @@ impl<'a> Conversation<'a> {
                 None => assemble::not_probed(&self, self.identifier.plan.usual_name(port)),
             };
         }
-        self.wants_tls = self.identifier.plan.expects_tls(port);
+        if let Some(service) = self.verify().await {
+            return service;
+        }
+        self.wants_tls = !self.tls_tried && self.identifier.plan.expects_tls(port);
         while Instant::now() < self.deadline {
             let Some(question) = self.next() else { break };
             self.ask(question).await;
@@ -162,8 +178,12 @@ impl<'a> Conversation<'a> {
             self.await_late_greeting().await;
             self.understand();
         }
+        self.try_old_tls().await;
         self.try_starttls().await;
-        assemble::service(&self, self.identifier.plan.usual_name(port))
+        self.ask_jarm().await;
+        let service = assemble::service(&self, self.identifier.plan.usual_name(port));
+        self.remember(&service);
+        service
     }
 
     /// The next question worth a connection, if any is left.
@@ -194,7 +214,13 @@ impl<'a> Conversation<'a> {
         if is_general && !self.tls_tried && self.may_connect() && !self.asked.is_empty() {
             return Some(Question::Tls);
         }
-        probe.map(Question::Probe)
+        let is_page = |probe: &ProbeRef| probe.probe.id == PAGE && self.listened && !self.inside_tls;
+        match probe {
+            Some(probe) if is_page(&probe) && !self.tls_tried && self.may_connect() => {
+                Some(Question::PageOrTls(probe))
+            }
+            probe => probe.map(Question::Probe),
+        }
     }
 
     /// A question that an entry too weak to be a reading makes worth asking.
@@ -235,6 +261,10 @@ impl<'a> Conversation<'a> {
         if !self.ssh_reply.is_empty() && !self.ssh_audited && self.identifier.config.ssh_audit {
             return Some(Question::SshAudit);
         }
+        let can_ask = !self.ntlm_tried && self.ntlm.is_none() && self.may_connect();
+        if let Some(place) = self.ntlm_place().filter(|_| can_ask) {
+            return Some(Question::Ntlm(place));
+        }
         let is_page = choice.best.name.as_str() == "http" && self.fields.get("http.title").is_some();
         let worth = is_page && choice.best.layer != Layer::App && !self.favicon_tried && self.may_connect();
         worth.then_some(Question::Favicon)
@@ -248,13 +278,13 @@ impl<'a> Conversation<'a> {
         match question {
             Question::Favicon => self.ask_favicon().await,
             Question::Listen => self.listen().await,
-            Question::Probe(probe) => self.ask_probe(&probe).await,
-            Question::Redirect(path) => {
-                let request = get(&path);
-                if let Some(reply) = self.exchange("http-get", &request, false).await {
-                    self.learn("http-get", &reply);
-                }
+            Question::Ntlm(place) => {
+                self.ntlm_tried = true;
+                self.ask_ntlm(place).await;
             }
+            Question::PageOrTls(probe) => self.ask_page_or_tls(&probe).await,
+            Question::Probe(probe) => self.ask_probe(&probe).await,
+            Question::Redirect(path) => self.ask_page(&path).await,
             Question::SshAudit => {
                 self.ssh_audited = true;
                 self.audit_ssh().await;
@@ -263,8 +293,15 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Asks for another page of this host.
+    pub async fn ask_page(&mut self, path: &str) {
+        if let Some(reply) = self.exchange("http-get", &get(path), false).await {
+            self.learn("http-get", &reply);
+        }
+    }
+
     /// Waits for what the server says unasked.
-    async fn listen(&mut self) {
+    pub async fn listen(&mut self) {
         self.listened = true;
         let fresh = self.reusable(false);
         let Some(mut connection) = (if fresh.is_some() { fresh } else { self.connect().await }) else {
@@ -281,7 +318,7 @@ impl<'a> Conversation<'a> {
         self.learn(BANNER, &reply);
     }
 
-    async fn ask_probe(&mut self, probe: &ProbeRef) {
+    pub async fn ask_probe(&mut self, probe: &ProbeRef) {
         let id = &probe.probe.id;
         self.asked.insert(id.clone());
         for (number, step) in probe.steps.iter().enumerate() {
@@ -335,7 +372,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// The open connection, if its state suits; otherwise it is dropped.
-    fn reusable(&mut self, greets: bool) -> Option<Connection> {
+    pub fn reusable(&mut self, greets: bool) -> Option<Connection> {
         match self.open.take()? {
             Open::Greeted(connection) if greets => Some(connection),
             Open::Fresh(connection) | Open::Idle(connection) if !greets => Some(connection),
@@ -348,16 +385,24 @@ impl<'a> Conversation<'a> {
         if !self.may_connect() {
             return None;
         }
-        let Ok(stream) = Connection::open(self.address, self.connect_until()).await else {
-            self.endings.refused += 1;
-            return None;
-        };
-        self.connections += 1;
+        let stream = self.open_stream().await?;
         if !self.inside_tls {
             return Some(Connection::Plain(stream));
         }
         let shaken = self.shake(stream, self.alpn).await;
         shaken.stream.map(Connection::Tls)
+    }
+
+    /// Opens a connection in the clear, after a pause if the host has refused.
+    pub async fn open_stream(&mut self) -> Option<TcpStream> {
+        self.turn.pause(self.deadline).await;
+        let stream = Connection::open(self.address, self.connect_until()).await.ok();
+        self.turn.note(stream.is_some());
+        match stream {
+            Some(_) => self.connections += 1,
+            None => self.endings.refused += 1,
+        }
+        stream
     }
 
     /// Silent connections may have spoken by now.
@@ -399,6 +444,7 @@ impl<'a> Conversation<'a> {
             self.first_words = reply.bytes.get(..1024).unwrap_or(&reply.bytes).to_vec();
         }
         decode(id, &reply.bytes, &mut self.fields);
+        self.ntlm = self.ntlm.take().or_else(|| challenge(&reply.bytes));
         if id == BANNER && self.fields.get("ssh.hassh").is_some() {
             // Some servers send their offer with the greeting.
             self.ssh_reply.clone_from(&reply.bytes);

@@ -1,18 +1,29 @@
 //! TLS in a conversation: from the first byte, or after it was asked for in the clear.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
+use portreeve_model::TlsInfo;
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     connection::{Connection, End, Reply},
     conversation::{Conversation, Open},
+    hello::{self, Hello},
+    jarm,
+    pages::keeps_open,
     starttls, tls,
 };
-use crate::fields::Fields;
+use crate::{database::ProbeRef, fields::Fields};
 
 /// What is offered inside TLS: HTTP/2 would have to be spoken if it were offered.
 pub(super) const ALPN: &[&[u8]] = &[b"http/1.1"];
+
+/// How long a page may take before TLS is tried beside it, on top of two round trips: web servers answer in less,
+/// and cost no second connection.
+const HEAD_START: Duration = Duration::from_millis(60);
 
 impl Conversation<'_> {
     /// Where the protocol can change to TLS in mid-conversation, does so for the certificate's sake.
@@ -21,28 +32,85 @@ impl Conversation<'_> {
         let Some(upgrade) = name.as_deref().and_then(starttls::upgrade).filter(|_| self.tls.is_none()) else {
             return;
         };
-        if !self.may_connect() {
+        // MySQL says in its greeting whether it would.
+        let refuses = name.as_deref() == Some("mysql") && self.fields.get("mysql.tls").is_none();
+        if refuses || !self.may_connect() {
             return;
         }
         self.open = None;
         let Some(Connection::Plain(stream)) = self.connect().await else { return };
         let (patience, deadline) = (self.patience(), self.deadline);
-        if let Some(stream) = starttls::switch(stream, upgrade, patience, deadline).await {
-            self.sure_of_tls = true;
-            self.tls = self.shake(stream, &[]).await.info;
+        let domain = self.domain();
+        let Some(stream) = starttls::switch(stream, upgrade, &domain, patience, deadline).await else {
+            return;
+        };
+        self.sure_of_tls = true;
+        let shaken = self.shake(stream, &[]).await;
+        self.tls = shaken.info;
+        if let (Some("ms-wbt-server"), Some(stream)) = (name.as_deref(), shaken.stream) {
+            self.ask_credssp(Connection::Tls(stream)).await;
         }
+    }
+
+    /// The name to ask for where a domain is wanted: what the host was called by, or calls itself.
+    fn domain(&self) -> String {
+        let known = self.hints.hostname.clone().or_else(|| self.fields.get("raw").and_then(stream_from));
+        let plain =
+            known.filter(|name| name.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c)));
+        plain.unwrap_or_else(|| self.endpoint.address.to_string())
     }
 
     /// Tries a TLS handshake; from its success on, everything is asked anew inside.
     pub async fn ask_tls(&mut self) {
         self.tls_tried = true;
         self.sure_of_tls = std::mem::take(&mut self.wants_tls);
-        let Ok(stream) = Connection::open(self.address, self.connect_until()).await else {
-            self.endings.refused += 1;
-            return;
-        };
-        self.connections += 1;
+        let Some(stream) = self.open_stream().await else { return };
         let shaken = self.shake(stream, self.alpn).await;
+        self.take_handshake(shaken).await;
+    }
+
+    /// Asks for a page, and where the answer does not come at once, says a TLS hello on a second connection: between
+    /// them they make nearly every server that waits for its client speak. Whichever is answered first is followed.
+    pub async fn ask_page_or_tls(&mut self, probe: &ProbeRef) {
+        self.asked.insert(probe.probe.id.clone());
+        let Some(step) = probe.steps.first() else { return };
+        let request = self.address_in(step);
+        let reused = self.reusable(false);
+        let Some(mut plain) = (if reused.is_some() { reused } else { self.connect().await }) else { return };
+        let head_start = tokio::time::sleep(2 * self.rtt() + HEAD_START);
+        let (patience, deadline, until) = (self.patience(), self.deadline, self.connect_until());
+        let is_open = AtomicBool::new(false);
+        let hello = async {
+            head_start.await;
+            let stream = Connection::open(self.address, until).await.ok()?;
+            is_open.store(true, Ordering::Relaxed);
+            Some(self.shake(stream, self.alpn).await)
+        };
+        let page = async {
+            let is_sent = plain.send(&request, deadline).await;
+            let closed = Reply { bytes: Vec::new(), end: End::Closed, arrivals: 0 };
+            if is_sent { plain.read(patience, deadline).await } else { closed }
+        };
+        let (reply, shaken) = race(page, hello).await;
+        self.connections += u8::from(is_open.into_inner());
+        if let Some(shaken) = shaken {
+            self.tls_tried = true;
+            if shaken.stream.is_some() || reply.is_none() {
+                return self.take_handshake(shaken).await;
+            }
+            self.take_handshake(shaken).await;
+        }
+        let Some(reply) = reply else { return };
+        if matches!(reply.end, End::Complete | End::Quiet) && keeps_open(&reply.bytes) && !self.inside_tls {
+            self.open = Some(Open::Idle(plain));
+        } else if reply.end == End::Silent {
+            self.parked.push((probe.probe.id.clone(), plain));
+        }
+        self.learn(&probe.probe.id, &reply);
+    }
+
+    /// Goes on from a handshake, however it ended.
+    pub async fn take_handshake(&mut self, shaken: tls::Handshake) {
         if shaken.info.is_none() {
             let end = if shaken.closed { End::Closed } else { End::Silent };
             let reply = Reply { bytes: shaken.heard, end, arrivals: 1 };
@@ -57,20 +125,73 @@ impl Conversation<'_> {
             self.alpn_refused = true;
         }
         self.tls = shaken.info;
-        let Some(stream) = shaken.stream else { return };
+        let Some(stream) = shaken.stream else {
+            if self.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) && !self.alpn_refused {
+                self.ask_old_tls().await;
+            }
+            return;
+        };
         self.inside_tls = true;
         self.sure_of_tls = true;
         self.fields = Fields::default();
-        if let Some(leaf) = self.tls.as_ref().and_then(|tls| tls.certificates.first()) {
-            self.fields.add("tls-hello", "tls.subject", leaf.subject.as_str().as_bytes());
-            self.fields.add("tls-hello", "tls.issuer", leaf.issuer.as_str().as_bytes());
-        }
+        self.learn_certificate();
         self.asked.clear();
         self.listened = false;
         self.parked.clear();
         self.choice = None;
         self.first_page = None;
         self.open = Some(Open::Fresh(Connection::Tls(stream)));
+    }
+
+    fn learn_certificate(&mut self) {
+        if let Some(leaf) = self.tls.as_ref().and_then(|tls| tls.certificates.first()) {
+            self.fields.add("tls-hello", "tls.subject", leaf.subject.as_str().as_bytes());
+            self.fields.add("tls-hello", "tls.issuer", leaf.issuer.as_str().as_bytes());
+        }
+    }
+
+    /// Where everything we said made the server close: servers from before TLS do that on what they do not know.
+    pub async fn try_old_tls(&mut self) {
+        let closes = self.endings.closed > 0 && self.endings.silent == 0;
+        if closes && self.tls.is_none() && self.choice.is_none() && self.first_words.is_empty() {
+            self.ask_old_tls().await;
+        }
+    }
+
+    /// Asks as clients of long ago did, and reads what comes in the clear: version, cipher, certificate.
+    async fn ask_old_tls(&mut self) {
+        let until = self.deadline.min(Instant::now() + Duration::from_secs(2) + 4 * self.rtt());
+        for newest in [0x0303, 0x0300] {
+            if !self.may_connect() {
+                return;
+            }
+            self.connections += 1;
+            let hello = Hello::for_old_servers(newest, self.hints.hostname.as_deref());
+            let flight = hello::first_flight(self.address, &hello, until).await;
+            if let Some(info) = flight.and_then(hello::describe) {
+                let error = self.tls.take().and_then(|tls| tls.error);
+                self.tls = Some(TlsInfo { error, ..info });
+                self.learn_certificate();
+                return;
+            }
+        }
+    }
+
+    /// Says JARM's hellos, if that was asked for and the port speaks TLS from the first byte.
+    pub async fn ask_jarm(&mut self) {
+        let is_direct = self.inside_tls || self.tls.is_some() && self.choice.is_none();
+        if !self.identifier.config.jarm || !is_direct {
+            return;
+        }
+        self.open = None;
+        let name = self.hints.hostname.clone().unwrap_or_else(|| self.endpoint.address.to_string());
+        let patience = Duration::from_secs(1) + 4 * self.rtt();
+        let found = jarm::ask(self.address, &name, patience, self.deadline).await;
+        self.connections = self.connections.saturating_add(found.connections);
+        if let Some(tls) = &mut self.tls {
+            tls.jarm = found.jarm;
+            tls.versions = found.versions;
+        }
     }
 
     pub async fn shake(&self, stream: TcpStream, alpn: &[&[u8]]) -> tls::Handshake {
@@ -81,4 +202,35 @@ impl Conversation<'_> {
         let name = self.hints.hostname.as_deref();
         tls::handshake(stream, name, self.endpoint.address, alpn, first, until).await
     }
+}
+
+/// Both outcomes, unless the first one settles the matter: a page, or a finished handshake.
+async fn race(
+    page: impl Future<Output = Reply>,
+    hello: impl Future<Output = Option<tls::Handshake>>,
+) -> (Option<Reply>, Option<tls::Handshake>) {
+    tokio::pin!(page, hello);
+    tokio::select! {
+        reply = &mut page => {
+            if !reply.bytes.is_empty() {
+                return (Some(reply), None);
+            }
+            (Some(reply), hello.await)
+        }
+        shaken = &mut hello => {
+            if shaken.as_ref().is_some_and(|shaken| shaken.stream.is_some()) {
+                return (None, shaken);
+            }
+            (Some(page.await), shaken)
+        }
+    }
+}
+
+/// The domain that an XMPP server says it speaks for.
+fn stream_from(reply: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(reply.get(..512).unwrap_or(reply)).ok()?;
+    let (_, stream) = text.split_once("<stream:stream ")?;
+    let (_, from) = stream.split_once(" from=").or_else(|| stream.split_once("from="))?;
+    let quote = from.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    from.get(1..)?.split(quote).next().map(str::to_owned)
 }

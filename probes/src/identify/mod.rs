@@ -4,6 +4,12 @@ mod assemble;
 mod connection;
 mod conversation;
 mod encryption;
+mod gate;
+mod guard;
+mod hello;
+mod jarm;
+mod memory;
+mod ntlm;
 mod os_hint;
 mod pages;
 mod plan;
@@ -15,9 +21,10 @@ mod udp;
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use portreeve_model::{Endpoint, Service, SynAckTraits, Timestamp, Transport, Verdict};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
-use self::{conversation::Conversation, plan::Plan};
+pub use self::memory::Memory;
+use self::{conversation::Conversation, gate::Gate, guard::Hosts, plan::Plan};
 use crate::database::Database;
 
 /// Tells the time that goes into results.
@@ -30,10 +37,15 @@ pub struct IdentifyConfig {
     pub max_connections: u8,
     /// Time at most per endpoint.
     pub deadline: Duration,
-    /// Endpoints talked to at the same time.
+    /// Endpoints talked to at the same time, at most: it begins with few, and more follow as long as all goes well.
     pub concurrency: usize,
+    /// Of these, endpoints of one host.
+    pub per_host: usize,
     /// Ask SSH servers for their algorithms, host keys and ways to log in.
     pub ssh_audit: bool,
+    /// Say twelve more hellos to TLS servers: their JARM fingerprint and the versions they take. Costs as many
+    /// connections, beyond `max_connections`.
+    pub jarm: bool,
     /// Send bytes to ports of printers and of industrial controllers too.
     pub allow_print_and_ot: bool,
     /// Tells when a result was had.
@@ -41,14 +53,17 @@ pub struct IdentifyConfig {
 }
 
 impl IdentifyConfig {
-    /// The ordinary limits: 12 connections and 12 s per endpoint, 256 endpoints at a time, SSH audit on,
-    /// printers and industrial controllers left alone.
+    /// The ordinary limits: 12 connections and 12 s per endpoint, 1,024 endpoints at a time and 16 of one
+    /// host, SSH audit on,
+    /// JARM off, printers and industrial controllers left alone.
     pub fn new(clock: Clock) -> Self {
         Self {
             max_connections: 12,
             deadline: Duration::from_secs(12),
-            concurrency: 256,
+            concurrency: 1024,
+            per_host: 16,
             ssh_audit: true,
+            jarm: false,
             allow_print_and_ot: false,
             clock,
         }
@@ -61,7 +76,9 @@ impl fmt::Debug for IdentifyConfig {
             .field("max_connections", &self.max_connections)
             .field("deadline", &self.deadline)
             .field("concurrency", &self.concurrency)
+            .field("per_host", &self.per_host)
             .field("ssh_audit", &self.ssh_audit)
+            .field("jarm", &self.jarm)
             .field("allow_print_and_ot", &self.allow_print_and_ot)
             .finish_non_exhaustive()
     }
@@ -86,25 +103,34 @@ pub struct Identifier {
     database: Arc<Database>,
     config: Arc<IdentifyConfig>,
     plan: Arc<Plan>,
-    permits: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    hosts: Arc<Hosts>,
+    memory: Option<Arc<Memory>>,
 }
 
 impl Identifier {
     /// An identifier that knows `database` and keeps to `config`.
     pub fn new(database: Arc<Database>, config: IdentifyConfig) -> Self {
-        let permits = Arc::new(Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
+        let gate = Arc::new(Gate::new(config.concurrency));
+        let hosts = Arc::new(Hosts::new(config.per_host));
         let plan = Arc::new(Plan::new(&database));
-        Self { database, config: Arc::new(config), plan, permits }
+        Self { database, config: Arc::new(config), plan, gate, hosts, memory: None }
+    }
+
+    /// The same with a memory of earlier results: an endpoint that answers one question as it did then is taken
+    /// for what it was, on one connection.
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// Finds out what answers at `endpoint`. Waits for its turn first; from then on it takes at most
     /// [`IdentifyConfig::deadline`]. What could not be found out is absent; this never fails.
     pub async fn identify(&self, endpoint: Endpoint, hints: Hints) -> Service {
-        // The semaphore is never closed; were it, going on without a permit would be right.
-        let _permit = self.permits.acquire().await;
+        let turn = self.hosts.turn(endpoint.address).await;
+        let _place = self.gate.enter().await;
         let deadline = Instant::now() + self.config.deadline;
         let address = SocketAddr::new(endpoint.address, endpoint.port);
-        let conversation = Conversation::new(self, endpoint, address, hints, deadline);
+        let conversation = Conversation::new(self, endpoint, address, hints, turn, deadline);
         let mut service = match endpoint.transport {
             Transport::Tcp => conversation.hold().await,
             Transport::Udp => conversation.hold_udp().await,
@@ -114,6 +140,11 @@ impl Identifier {
             },
         };
         service.seen_at_ms = (self.config.clock)();
+        if service.verdict == Verdict::Unreachable {
+            self.gate.narrow();
+        } else {
+            self.gate.widen();
+        }
         service
     }
 

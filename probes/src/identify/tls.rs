@@ -23,7 +23,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::connection::{Heard, Recorder};
-use crate::decode::tls::{certificate, server_hello};
+use crate::decode::tls::{MAX_CERTIFICATE, MAX_CHAIN, certificate, server_hello};
 
 /// What a handshake came to.
 #[derive(Debug)]
@@ -37,11 +37,6 @@ pub(super) struct Handshake {
     /// The peer ended the connection, rather than let time run out.
     pub closed: bool,
 }
-
-/// Certificates kept of one chain.
-const MAX_CHAIN: usize = 10;
-/// Longer encodings are not looked at; real ones are below 16 KiB.
-const MAX_CERTIFICATE: usize = 64 * 1024;
 
 /// Shakes hands over `stream`. `name` is sent as server name, unless it is an address. Gives up at `first`
 /// if nothing was heard by then, and at `until` in any case.
@@ -105,7 +100,7 @@ fn describe(stream: &TlsStream<Recorder>, witness: &Witness, heard: &[u8]) -> Tl
         ja3s: server_hello(heard).map(|hello| hello.ja3s()),
         certificates: witness.certificates(),
         client_certificate_requested: witness.was_asked(),
-        error: None,
+        ..TlsInfo::default()
     }
 }
 
@@ -116,18 +111,17 @@ fn failed(error: &std::io::Error, witness: &Witness, heard: &[u8]) -> Option<Tls
         let hello = server_hello(heard);
         TlsInfo {
             version: hello.as_ref().map(|hello| hello.version_name().into()).unwrap_or_default(),
-            cipher: None,
-            alpn: None,
             ja3s: hello.map(|hello| hello.ja3s()),
             certificates: witness.certificates(),
             client_certificate_requested: witness.was_asked(),
             error: Some(SafeText::from(error.to_string())),
+            ..TlsInfo::default()
         }
     })
 }
 
 /// The registry's spelling: rustls says `TLS13_AES_…` where IANA says `TLS_AES_…`.
-fn iana_name(suite: rustls::CipherSuite) -> String {
+pub(super) fn iana_name(suite: rustls::CipherSuite) -> String {
     let name = suite.as_str().map_or_else(|| format!("{suite:?}"), str::to_owned);
     name.replace("TLS13_", "TLS_")
 }

@@ -58,6 +58,8 @@ struct Compiled {
 pub(crate) struct Hit {
     pub entry: Arc<Entry>,
     pub service: Arc<str>,
+    /// The probe whose reply has it.
+    pub probe: String,
     pub groups: BTreeMap<String, Vec<u8>>,
 }
 
@@ -115,6 +117,7 @@ impl Index {
                     hits.entry(number).or_insert_with(|| Hit {
                         entry: Arc::clone(&compiled.entry),
                         service: Arc::clone(&compiled.service),
+                        probe: value.probe.clone(),
                         groups,
                     });
                 }

@@ -22,6 +22,8 @@ pub struct Reading {
     pub values: BTreeMap<String, SafeText>,
     /// CPE 2.3 names, the entry's order.
     pub cpe: Vec<SafeText>,
+    /// The probe whose reply was read.
+    pub(crate) probe: String,
     pub(crate) layer: Layer,
     pub(crate) extra: bool,
 }
@@ -60,6 +62,7 @@ impl Reading {
             score: hit.entry.score,
             entry: hit.entry.id.clone(),
             source: hit.entry.field.clone(),
+            probe: hit.probe.clone(),
             values,
             cpe,
             layer: hit.entry.layer,

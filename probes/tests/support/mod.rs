@@ -76,6 +76,21 @@ pub async fn serve(script: impl Fn(usize) -> Script + Send + 'static) -> Server 
     Server { address, requests, task }
 }
 
+/// Starts a server that does as it is told by a function over the stream.
+pub async fn serve_with<F>(talk: impl Fn(TcpStream) -> F + Send + 'static) -> Server
+where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(talk(stream));
+        }
+    });
+    Server { address, requests: Arc::new(AtomicUsize::new(0)), task }
+}
+
 /// An SMTP server that agrees to STARTTLS and hands the rest to a TLS server on loopback port `behind`.
 pub async fn smtp_front(behind: u16) -> Server {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
@@ -144,6 +159,14 @@ pub async fn identify_within(port: u16, deadline: Duration) -> Service {
 /// Identifies a loopback UDP port.
 pub async fn identify_udp(port: u16) -> Service {
     identify_endpoint(port, Transport::Udp, Duration::from_secs(12)).await
+}
+
+/// Identifies a loopback TCP port with a changed configuration.
+pub async fn identify_as(port: u16, change: impl FnOnce(&mut IdentifyConfig)) -> Service {
+    let mut config = IdentifyConfig::new(Arc::new(|| Timestamp(0)));
+    change(&mut config);
+    let endpoint = Endpoint { address: Ipv4Addr::LOCALHOST.into(), port, transport: Transport::Tcp };
+    Identifier::new(Arc::clone(Database::builtin()), config).identify(endpoint, Hints::default()).await
 }
 
 async fn identify_endpoint(port: u16, transport: Transport, deadline: Duration) -> Service {

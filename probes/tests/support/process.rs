@@ -101,3 +101,47 @@ impl Process {
         }
     }
 }
+
+/// Makes a key and a certificate for `lab.example`; their paths.
+pub fn certificate(folder: &Path) -> (String, String) {
+    let (key, cert) = (folder.join("key.pem"), folder.join("cert.pem"));
+    let (key, cert) = (key.display().to_string(), cert.display().to_string());
+    let made = run(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+            "-days",
+            "30",
+            "-subj",
+            "/CN=lab.example",
+            "-addext",
+            "subjectAltName=DNS:lab.example,IP:127.0.0.1",
+        ],
+    );
+    assert!(made, "openssl makes a certificate");
+    (key, cert)
+}
+
+/// Writes nginx's configuration with one `server` block; its arguments.
+pub fn nginx(folder: &Path, server: &str) -> Vec<String> {
+    let folder = folder.display();
+    let config = format!(
+        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error; events {{}}\n\
+         http {{ access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;\n\
+         fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;\n\
+         default_type text/html; server {{ {server} }} }}\n"
+    );
+    let path = format!("{folder}/nginx.conf");
+    fs::write(&path, config).expect("a configuration");
+    vec!["-c".to_owned(), path]
+}

@@ -34,6 +34,7 @@ pub(crate) fn identify(arguments: &IdentifyArgs, user: &UserDatabase) -> Result<
     let ports = asked.iter().map(|(endpoint, _)| (endpoint.transport, endpoint.port)).collect();
     let run = Run { started_at_ms: clock::now(), ports, by_connect: true };
     let mut config = identify_config(arguments.ssh_audit);
+    config.jarm = arguments.jarm;
     config.allow_print_and_ot = arguments.allow_print_and_ot;
     let database = database(arguments.database.as_deref(), user)?;
     let identifier = Arc::new(Identifier::new(database, config));

@@ -40,9 +40,11 @@ pub(crate) fn scan(
         return discover(&DiscoverArgs { targets, send, output }, settings, user);
     }
     let plan = Plan::of_scan(arguments, settings)?;
-    let identify = arguments.identify || arguments.ssh_audit;
+    let identify = arguments.identify || arguments.ssh_audit || arguments.jarm;
     let database = database(arguments.database.as_deref(), user)?;
-    let identifier = Arc::new(Identifier::new(database, identify_config(arguments.ssh_audit)));
+    let mut config = identify_config(arguments.ssh_audit);
+    config.jarm = arguments.jarm;
+    let identifier = Arc::new(Identifier::new(database, config));
     plan.carry_out(&arguments.send, identifier, identify, arguments.targets.yes, &arguments.output)
 }
 

@@ -1,0 +1,123 @@
+//! Known endpoints: one question on one connection shows whether they are still what they were.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use portreeve_model::{Endpoint, SafeText, Service, Timestamp, Verdict};
+
+use super::conversation::{BANNER, Conversation};
+
+/// After so long an endpoint is looked at in full again: what one question does not show may have changed.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Endpoints remembered at most.
+const MOST: usize = 200_000;
+
+/// What was found where. Share one between identifiers to make later runs cheaper.
+#[derive(Debug, Default)]
+pub struct Memory {
+    known: Mutex<HashMap<Endpoint, Known>>,
+}
+
+/// A result, and how it came about.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    service: Service,
+    /// The question whose answer named the product.
+    probe: String,
+    /// It was asked inside TLS.
+    inside_tls: bool,
+}
+
+impl Memory {
+    /// Endpoints remembered.
+    pub fn len(&self) -> usize {
+        self.known.lock().map(|known| known.len()).unwrap_or_default()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn recall(&self, endpoint: Endpoint, now: Timestamp) -> Option<Known> {
+        let known = self.known.lock().ok()?.get(&endpoint).cloned()?;
+        let age = now.0.saturating_sub(known.service.seen_at_ms.0);
+        (0..LONGEST.as_millis() as i64).contains(&age).then_some(known)
+    }
+
+    fn remember(&self, known: Known) {
+        if let Ok(mut all) = self.known.lock()
+            && (all.len() < MOST || all.contains_key(&known.service.endpoint))
+        {
+            all.insert(known.service.endpoint, known);
+        }
+    }
+
+    fn forget(&self, endpoint: Endpoint) {
+        if let Ok(mut all) = self.known.lock() {
+            all.remove(&endpoint);
+        }
+    }
+}
+
+impl Conversation<'_> {
+    /// Asks what named the endpoint last time. The earlier result, if the answer is the same.
+    pub async fn verify(&mut self) -> Option<Service> {
+        let memory = self.identifier.memory.as_ref()?;
+        let known = memory.recall(self.endpoint, (self.identifier.config.clock)())?;
+        if known.inside_tls {
+            self.ask_tls().await;
+        }
+        if known.probe == BANNER {
+            self.listen().await;
+        } else {
+            let probe =
+                self.identifier.database.probes().into_iter().find(|probe| probe.probe.id == known.probe)?;
+            self.ask_probe(&probe).await;
+        }
+        self.understand();
+        while !self.is_as_before(&known.service)
+            && let Some(path) = self.next_page.take()
+        {
+            self.ask_page(&path).await;
+            self.understand();
+        }
+        if !self.is_as_before(&known.service) {
+            return None;
+        }
+        let mut service = known.service;
+        service.connections = self.connections;
+        Some(service)
+    }
+
+    /// Whether the reading so far, and the certificate, are those of the earlier result.
+    fn is_as_before(&self, before: &Service) -> bool {
+        let Some(choice) = &self.choice else { return false };
+        let same = |field: &str, value: &Option<SafeText>| choice.best.get(field) == value.as_ref();
+        let leaf = |service_tls: &Option<portreeve_model::TlsInfo>| {
+            service_tls.as_ref().and_then(|tls| tls.certificates.first()).map(|leaf| leaf.sha256.clone())
+        };
+        Some(&choice.best.name) == before.name.as_ref()
+            && same("product", &before.product)
+            && same("version", &before.version)
+            && same("revision", &before.revision)
+            && (!self.inside_tls || leaf(&self.tls) == leaf(&before.tls))
+    }
+
+    /// Keeps a result for the next time, if one question would show it again.
+    pub fn remember(&self, service: &Service) {
+        let Some(memory) = &self.identifier.memory else { return };
+        let named = self.choice.as_ref().filter(|choice| choice.best.get("product").is_some());
+        match named.filter(|_| service.verdict == Verdict::Identified) {
+            Some(choice) => {
+                let mut service = service.clone();
+                service.seen_at_ms = (self.identifier.config.clock)();
+                memory.remember(Known {
+                    service,
+                    probe: choice.best.probe.clone(),
+                    inside_tls: self.inside_tls,
+                });
+            }
+            None => memory.forget(self.endpoint),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! How many connections what costs, what is asked side by side, and what is remembered.
+
+mod support;
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use portreeve_model::{Endpoint, SafeText, Service, Timestamp, Transport, Verdict};
+use portreeve_probes::{Database, Hints, Identifier, IdentifyConfig, Memory};
+use support::{
+    Script,
+    process::{certificate, nginx, start},
+    serve, serve_with,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn page(server: &str) -> Vec<u8> {
+    let body = "<title>Start</title>";
+    format!("HTTP/1.1 200 OK\r\nServer: {server}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+fn identifier(memory: &Arc<Memory>) -> Identifier {
+    let config = IdentifyConfig::new(Arc::new(|| Timestamp(1_000)));
+    Identifier::new(Arc::clone(Database::builtin()), config).with_memory(Arc::clone(memory))
+}
+
+async fn ask(identifier: &Identifier, port: u16) -> Service {
+    let endpoint = Endpoint { address: Ipv4Addr::LOCALHOST.into(), port, transport: Transport::Tcp };
+    identifier.identify(endpoint, Hints::default()).await
+}
+
+fn version(service: &Service) -> Option<&str> {
+    service.version.as_ref().map(SafeText::as_str)
+}
+
+#[tokio::test]
+async fn a_known_web_server_is_verified_on_one_connection_with_all_its_facts() {
+    let server = serve(|_| Script::Answer(page("nginx/1.22.1"))).await;
+    let memory = Arc::new(Memory::default());
+    let identifier = identifier(&memory);
+    let first = ask(&identifier, server.port()).await;
+    assert_eq!(memory.len(), 1);
+    let again = ask(&identifier, server.port()).await;
+    assert_eq!(again.connections, 1);
+    assert_eq!(Service { connections: first.connections, ..again }, first);
+}
+
+#[tokio::test]
+async fn a_known_endpoint_that_changed_is_identified_anew() {
+    let server =
+        serve(|number| Script::Answer(page(if number < 3 { "nginx/1.22.1" } else { "nginx/1.24.0" }))).await;
+    let memory = Arc::new(Memory::default());
+    let identifier = identifier(&memory);
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(version(&ask(&identifier, server.port()).await).map(str::to_owned));
+    }
+    assert_eq!(seen.first(), Some(&Some("1.22.1".to_owned())));
+    assert_eq!(seen.last(), Some(&Some("1.24.0".to_owned())), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_known_tls_server_is_verified_by_certificate_and_page() {
+    let Some(server) = start("nginx", "nginx-light", |folder, port| {
+        let (key, cert) = certificate(folder);
+        let tls = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
+        nginx(folder, &format!("listen 127.0.0.1:{port} ssl; {tls} location / {{ return 200 hello; }}"))
+    }) else {
+        return;
+    };
+    let identifier = identifier(&Arc::default());
+    let first = ask(&identifier, server.port).await;
+    let again = ask(&identifier, server.port).await;
+    assert_eq!(again.connections, 1, "{again:?}");
+    assert_eq!((again.product, again.tls), (first.product, first.tls));
+}
+
+#[tokio::test]
+async fn a_plain_web_server_costs_no_connection_for_tls() {
+    let server = serve(|_| Script::Answer(page("nginx/1.22.1"))).await;
+    let service = support::identify(server.port()).await;
+    assert!(service.connections <= 2, "{} connections", service.connections);
+}
+
+#[tokio::test]
+async fn a_tls_server_that_ignores_plain_requests_is_found_beside_them() {
+    let Some(server) = start("nginx", "nginx-light", |folder, port| {
+        let (key, cert) = certificate(folder);
+        let tls = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
+        nginx(folder, &format!("listen 127.0.0.1:{port} ssl; {tls} location / {{ return 200 hello; }}"))
+    }) else {
+        return;
+    };
+    let behind = server.port;
+    let front = serve_with(move |mut stream| async move {
+        let mut start = [0; 1];
+        if stream.peek(&mut start).await? == 1 && start[0] == 22 {
+            let mut tls = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).await?;
+            return tokio::io::copy_bidirectional(&mut stream, &mut tls).await.map(drop);
+        }
+        // Takes everything and never answers.
+        let mut buffer = [0; 512];
+        while stream.read(&mut buffer).await? > 0 {}
+        Ok(())
+    })
+    .await;
+    let service = support::identify(front.port()).await;
+    assert_eq!(service.product.as_ref().map(SafeText::as_str), Some("nginx"), "{service:?}");
+    assert!(service.tls.is_some() && service.connections <= 3, "{service:?}");
+}
+
+#[tokio::test]
+async fn one_host_is_never_asked_on_more_ports_at_a_time_than_allowed() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut servers = Vec::new();
+    for _ in 0..12 {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        servers.push(
+            serve_with(move |mut stream| {
+                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                async move {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    let said = stream.write_all(b"SSH-2.0-dropbear_2022.83\r\n").await;
+                    let mut buffer = [0; 512];
+                    while stream.read(&mut buffer).await.unwrap_or(0) > 0 {}
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    said
+                }
+            })
+            .await,
+        );
+    }
+    let config =
+        IdentifyConfig { per_host: 3, ssh_audit: false, ..IdentifyConfig::new(Arc::new(|| Timestamp(0))) };
+    let identifier = Identifier::new(Arc::clone(Database::builtin()), config);
+    let mut tasks = Vec::new();
+    for server in &servers {
+        let (identifier, port) = (identifier.clone(), server.port());
+        tasks.push(tokio::spawn(async move { ask(&identifier, port).await }));
+    }
+    for task in tasks {
+        assert_eq!(task.await.expect("no panic").verdict, Verdict::Identified);
+    }
+    // A connection may be closed a moment after its conversation has ended.
+    assert!(most.load(Ordering::SeqCst) <= 6, "{} at a time", most.load(Ordering::SeqCst));
+}
