@@ -92,6 +92,11 @@ impl Ceilings {
         Self { host, network, prefix_v4, prefix_v6, held: BinaryHeap::with_capacity(held) }
     }
 
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self { host: None, network: None, prefix_v4: 0, prefix_v6: 0, held: BinaryHeap::new() }
+    }
+
     /// Whether there are any.
     #[inline]
     pub(crate) fn are_set(&self) -> bool {

@@ -83,6 +83,13 @@ impl Pace {
         }
     }
 
+    /// A schedule for one of `parts` that share the rate, beginning `now`. The bounds of the parts add up to those
+    /// of the whole, so they need not know of each other.
+    pub(crate) fn share(&self, parts: usize, now: Duration) -> Self {
+        let rate = u32::try_from(self.rate_pps / parts.max(1) as u64).unwrap_or(u32::MAX);
+        Self::new(PacketsPerSecond(rate), now)
+    }
+
     /// How many probes may leave now, at most `wanted`. What is granted counts as sent.
     pub(crate) fn grant(&mut self, now: Duration, wanted: u64) -> u64 {
         let now_ns = nanos(now);

@@ -11,8 +11,13 @@ mod probes_seen;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, TcpListener, UdpSocket},
+    ops::RangeInclusive,
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +27,7 @@ use portreeve_model::{HostReason, HostSighting, Observation, PortState, Reason, 
 use portreeve_scan::{
     BackendChoice, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError, ScanReport,
     TargetSetBuilder, UdpPayloads,
+    sys::{OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
 };
 use probes_seen::Watch;
 
@@ -236,6 +242,96 @@ fn each_target_is_probed_exactly_once_and_no_excluded_one() {
     assert!(tcp.iter().all(|port| port.state == PortState::Closed));
     // One question for the hardware address of each gateway.
     assert_eq!(found.report.probes_sent, expected.len() as u64 + 2);
+}
+
+/// Counts datagrams at the far end, of a scan that is too fast for [`Watch`]: the receive ring has room for all.
+struct Tap {
+    stop: Arc<AtomicBool>,
+    counts: mpsc::Receiver<BTreeMap<(IpAddr, u16), u32>>,
+}
+
+impl Tap {
+    /// Datagrams to these ports, which the far kernel then leaves unanswered.
+    fn start(lab: &Lab, ports: RangeInclusive<u16>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, far_end) = (Arc::clone(&stop), lab.far_end.clone());
+        let (mut ring, quiet) = lab.far(move || {
+            let ring = RxRing::open(&far_end, &ReplyFilter { ports: ports.clone() }, RxConfig::default());
+            (ring.expect("a ring"), ReservedPorts::exactly(ports, OnReply::Silence).expect("free ports"))
+        });
+        let counts = lab.far_later(move || {
+            let mut counts = BTreeMap::new();
+            loop {
+                let last = stopped.load(Ordering::Relaxed);
+                let more = ring.wait(Duration::from_millis(20)).expect("a ring that can be waited for");
+                count_datagrams(&mut ring, &mut counts);
+                if last && !more {
+                    drop(quiet);
+                    assert_eq!(ring.statistics().expect("statistics").dropped, 0);
+                    return counts;
+                }
+            }
+        });
+        Self { stop, counts }
+    }
+
+    fn finish(self) -> BTreeMap<(IpAddr, u16), u32> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.counts.recv().expect("the far end counted")
+    }
+}
+
+fn count_datagrams(ring: &mut RxRing, counts: &mut BTreeMap<(IpAddr, u16), u32>) {
+    while let Some(mut block) = ring.next_block() {
+        while let Some(received) = block.next() {
+            let Ok(packet) = portreeve_wire::ip::Packet::parse(received.packet) else { continue };
+            let Ok(datagram) = portreeve_wire::udp::Datagram::parse(packet.payload()) else { continue };
+            *counts.entry((packet.destination(), datagram.destination_port())).or_default() += 1;
+        }
+    }
+}
+
+/// At a rate that one thread is not trusted with, all cores send.
+#[test]
+fn several_threads_probe_each_target_exactly_once() {
+    let Some(lab) = network() else { return };
+    for backend in [BackendChoice::Xdp, BackendChoice::Ring, BackendChoice::Batch] {
+        let tap = Tap::start(&lab, 1000..=1099);
+        let rate = PacketsPerSecond(2_000_000);
+        let wait = Duration::from_millis(100);
+        let fast = ScanConfig { backend, rate, wait, retries: 0, ..config("10.99.128.0/24", "U:1000-1099") };
+        let report = scan(fast).report;
+        let counts = tap.finish();
+        assert_eq!(counts.len(), 256 * 100, "{backend:?}: {report:?}");
+        assert!(counts.values().all(|count| *count == 1), "{backend:?}");
+        assert_eq!((report.probes_sent, report.checkpoint), (256 * 100 + 1, 256 * 100));
+    }
+}
+
+#[test]
+fn a_cancelled_scan_of_several_threads_leaves_nothing_out() {
+    let Some(lab) = network() else { return };
+    let tap = Tap::start(&lab, 1000..=1199);
+    let rate = PacketsPerSecond(300_000);
+    let wait = Duration::from_millis(100);
+    let whole = ScanConfig { rate, wait, retries: 0, ..config("10.99.128.0/24", "U:1000-1199") };
+    let control = Control::new();
+    let stopper = control.clone();
+    let halted = thread::spawn(move || {
+        while stopper.progress().probes_sent < 10_000 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        stopper.cancel();
+    });
+    let first = scan_with(whole.clone(), &control).expect("runs").report;
+    halted.join().expect("no panic");
+    assert!(!first.completed && first.checkpoint < 256 * 200, "{first:?}");
+    let second = scan(ScanConfig { resume_from: first.checkpoint, ..whole }).report;
+    assert!(second.completed);
+    let counts = tap.finish();
+    assert_eq!(counts.len(), 256 * 200, "{first:?} {second:?}");
+    // What is repeated is a few chunks of the order, some milliseconds.
+    assert!(first.probes_sent <= first.checkpoint + 8 * 4096, "{first:?}");
 }
 
 #[test]

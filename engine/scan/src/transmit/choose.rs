@@ -6,7 +6,7 @@ use crate::{
     BackendChoice, ScanConfig,
     probe::MAX_FRAME_BYTES,
     sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing, TxXdp},
-    transmit::Generator,
+    transmit::{Generator, lanes},
 };
 
 /// A way of sending on Ethernet devices.
@@ -34,6 +34,8 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Sender {
     /// Takes single frames: questions to neighbours, and what the generator leaves.
     pub(crate) sink: Box<dyn FrameSink>,
+    /// For the other transmit threads, one for each.
+    pub(crate) more: Vec<Box<dyn FrameSink>>,
     /// Makes the frames of whole passes itself, where the backend does.
     pub(crate) generator: Option<Box<dyn Generator>>,
 }
@@ -77,12 +79,11 @@ pub(crate) struct Chosen {
 pub(crate) fn choose(request: &Request<'_>) -> Result<Chosen, Refusal> {
     let device = &request.interface.name;
     let only_ip = |why| {
-        let sink = Box::new(RawIpBatch::open(request.interface, MAX_FRAME_BYTES)?);
-        Ok(Chosen {
-            sender: Sender { sink, generator: None },
-            name: "raw-ip",
-            why: format!("raw-ip on {device}: {why}"),
-        })
+        let open = || -> io::Result<Box<dyn FrameSink>> {
+            Ok(Box::new(RawIpBatch::open(request.interface, MAX_FRAME_BYTES)?))
+        };
+        let sender = Sender { sink: open()?, more: more(request, |_| open())?, generator: None };
+        Ok(Chosen { sender, name: "raw-ip", why: format!("raw-ip on {device}: {why}") })
     };
     match request.interface.kind {
         LinkKind::Loopback => only_ip("only packets that the kernel routes arrive on loopback"),
@@ -124,16 +125,37 @@ fn explain(backend: &Backend, asked: BackendChoice, device: &str, refused: &[Str
     }
 }
 
+/// Sinks for the transmit threads beside the first.
+fn more(
+    request: &Request<'_>,
+    open: impl Fn(u32) -> io::Result<Box<dyn FrameSink>>,
+) -> io::Result<Vec<Box<dyn FrameSink>>> {
+    (1..lanes(request.config.rate)).map(open).collect()
+}
+
+/// A socket belongs to one queue of the device. Further threads than it has queues send through rings, which need
+/// none of their own.
 fn xdp(request: &Request<'_>) -> Result<Sender, Refusal> {
-    Ok(Sender { sink: Box::new(TxXdp::open(request.interface, 0, MAX_FRAME_BYTES)?), generator: None })
+    let sink = Box::new(TxXdp::open(request.interface, 0, MAX_FRAME_BYTES)?);
+    let more = more(request, |queue| match TxXdp::open(request.interface, queue, MAX_FRAME_BYTES) {
+        Ok(sink) => Ok(Box::new(sink)),
+        Err(_) => Ok(Box::new(TxRing::open(request.interface, MAX_FRAME_BYTES)?)),
+    });
+    Ok(Sender { sink, more: more?, generator: None })
 }
 
 fn ring(request: &Request<'_>) -> Result<Sender, Refusal> {
-    Ok(Sender { sink: Box::new(TxRing::open(request.interface, MAX_FRAME_BYTES)?), generator: None })
+    let open = || -> io::Result<Box<dyn FrameSink>> {
+        Ok(Box::new(TxRing::open(request.interface, MAX_FRAME_BYTES)?))
+    };
+    Ok(Sender { sink: open()?, more: more(request, |_| open())?, generator: None })
 }
 
 fn batch(request: &Request<'_>) -> Result<Sender, Refusal> {
-    Ok(Sender { sink: Box::new(TxBatch::open(request.interface, MAX_FRAME_BYTES)?), generator: None })
+    let open = || -> io::Result<Box<dyn FrameSink>> {
+        Ok(Box::new(TxBatch::open(request.interface, MAX_FRAME_BYTES)?))
+    };
+    Ok(Sender { sink: open()?, more: more(request, |_| open())?, generator: None })
 }
 
 #[cfg(test)]
@@ -151,7 +173,7 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands in a table of functions that may refuse")]
     fn works(_: &Request<'_>) -> Result<Sender, Refusal> {
-        Ok(Sender { sink: Box::new(Nowhere), generator: None })
+        Ok(Sender { sink: Box::new(Nowhere), more: Vec::new(), generator: None })
     }
 
     /// Takes nothing; these tests send nothing.

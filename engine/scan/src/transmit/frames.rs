@@ -5,7 +5,10 @@ use std::{io, thread, time::Duration};
 use portreeve_model::MacAddress;
 use portreeve_wire::ethernet;
 
-use super::{Facts, Pass, Sender, Transmit};
+use super::{
+    Facts, Pass, Sender, Transmit,
+    lanes::{Sinks, is_worth_splitting, run_lanes, split},
+};
 use crate::{
     ScanError,
     network::{Network, NextHop},
@@ -20,19 +23,12 @@ impl Transmit for Network {
         let Self { senders, paths, payloads, key, ports, .. } = self;
         let facts = Facts { paths, payloads, key, ports: *ports };
         generate(senders, pass, &facts)?;
-        let mut queue = Queue::new(senders, facts, pass.attempt);
-        while !pass.is_over() && !pass.tally.common.control.is_cancelled() {
-            let granted = pass.pace.grant(pass.time.elapsed(), BATCH);
-            if granted == 0 {
-                thread::sleep(pass.pace.wait(pass.time.elapsed()));
-                continue;
-            }
-            let filled = queue.fill(granted, pass);
-            queue.flush(pass)?;
-            if filled == 0 {
-                thread::sleep(pass.ceilings.wait(pass.time.elapsed()).min(HELD_BACK));
-            }
+        let lanes = split(senders);
+        if lanes.len() > 1 && is_worth_splitting(pass) {
+            return run_lanes(lanes, facts, pass);
         }
+        let Some(sinks) = lanes.into_iter().next() else { return Ok(pass.reached()) };
+        Queue::new(sinks, facts, pass.attempt).run(pass)?;
         Ok(pass.reached())
     }
 
@@ -59,9 +55,10 @@ const BATCH: u64 = 64;
 /// The longest pause while ceilings hold probes back.
 const HELD_BACK: Duration = Duration::from_millis(20);
 
-/// The devices' queues during a pass.
-struct Queue<'a> {
-    senders: &'a mut [Sender],
+/// The devices' queues during a pass, those of one thread.
+pub(super) struct Queue<'a> {
+    /// One for each device.
+    sinks: Sinks<'a>,
     facts: Facts<'a>,
     /// One for each way.
     emitters: Vec<Emitter<'a>>,
@@ -81,10 +78,27 @@ impl<'a> Queue<'a> {
     /// A device that takes nothing for this many flushes, of [`crate::sys::STALL`] each, is given up.
     const MAX_STALLS: u32 = 25;
 
-    fn new(senders: &'a mut [Sender], facts: Facts<'a>, attempt: u8) -> Self {
+    pub(super) fn new(sinks: Sinks<'a>, facts: Facts<'a>, attempt: u8) -> Self {
         let ways = facts.paths.ways().iter();
         let emitters = ways.map(|way| Emitter::new(way.link(), way.source, facts.payloads)).collect();
-        Self { senders, facts, emitters, attempt, stalls: 0 }
+        Self { sinks, facts, emitters, attempt, stalls: 0 }
+    }
+
+    /// Sends what there is to the end of the pass, or until the scan is cancelled.
+    pub(super) fn run(&mut self, pass: &mut Pass<'_>) -> Result<(), ScanError> {
+        while !pass.is_over() && !pass.tally.common.control.is_cancelled() {
+            let granted = pass.pace.grant(pass.time.elapsed(), BATCH);
+            if granted == 0 {
+                thread::sleep(pass.pace.wait(pass.time.elapsed()));
+                continue;
+            }
+            let filled = self.fill(granted, pass);
+            self.flush(pass)?;
+            if filled == 0 {
+                thread::sleep(pass.ceilings.wait(pass.time.elapsed()).min(HELD_BACK));
+            }
+        }
+        Ok(())
     }
 
     /// Queues up to `granted` probes; returns how many.
@@ -130,8 +144,8 @@ impl<'a> Queue<'a> {
                 Some(mac.ok_or(Refusal::Dropped(DropCause::NoNeighbor))?)
             }
         };
-        let sender = self.senders.get_mut(way.device).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
-        let buffer = sender.sink.frame().ok_or(Refusal::Full)?;
+        let sink = self.sinks.get_mut(way.device).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+        let buffer = sink.frame().ok_or(Refusal::Full)?;
         let emitter = self.emitters.get(number).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
         let length = emitter
             .emit(buffer, target, self.attempt, self.facts.key, self.facts.ports)
@@ -139,7 +153,7 @@ impl<'a> Queue<'a> {
         if let Some(MacAddress(mac)) = destination {
             ethernet::set_destination(buffer, ethernet::Address(mac));
         }
-        sender.sink.commit(length);
+        sink.commit(length);
         Ok(())
     }
 
@@ -147,8 +161,8 @@ impl<'a> Queue<'a> {
     fn flush(&mut self, pass: &Pass<'_>) -> Result<(), ScanError> {
         let before = self.counted();
         let mut stalled = false;
-        for sender in self.senders.iter_mut() {
-            match sender.sink.flush() {
+        for sink in &mut self.sinks {
+            match sink.flush() {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => stalled = true,
                 Err(error) => return Err(ScanError::io("cannot send probes")(error)),
@@ -168,9 +182,9 @@ impl<'a> Queue<'a> {
 
     /// Frames sent and refused, over all devices.
     fn counted(&self) -> (u64, u64) {
-        self.senders
+        self.sinks
             .iter()
-            .map(|sender| sender.sink.counters())
+            .map(|sink| sink.counters())
             .fold((0, 0), |(sent, refused), counters| (sent + counters.sent, refused + counters.refused))
     }
 }

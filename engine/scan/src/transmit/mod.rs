@@ -3,6 +3,7 @@
 mod choose;
 mod connect;
 mod frames;
+mod lanes;
 
 use std::{
     ops::Range,
@@ -11,6 +12,7 @@ use std::{
 
 pub(crate) use choose::{Refusal, Request, Sender, choose};
 pub(crate) use connect::ConnectTransmit;
+pub(crate) use lanes::lanes;
 
 use crate::{
     ScanError,
