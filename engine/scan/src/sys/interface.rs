@@ -91,6 +91,11 @@ impl Interface {
     }
 }
 
+/// Queues that the interface called `name` sends through at once; one if its driver does not tell.
+pub fn transmit_queues(name: &str) -> u32 {
+    socket::transmit_channels(name).unwrap_or(1).max(1)
+}
+
 fn network(entry: &InterfaceAddress) -> Option<IpNet> {
     let (address, mask) = (entry.address.as_ref()?, entry.netmask.as_ref()?);
     let (address, mask) = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {

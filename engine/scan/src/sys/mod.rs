@@ -40,7 +40,7 @@ mod tx_xdp;
 use std::{io, time::Duration};
 
 pub use filter::ReplyFilter;
-pub use interface::{Interface, LinkKind};
+pub use interface::{Interface, LinkKind, transmit_queues};
 pub use raw_ip::RawIpBatch;
 pub use reserve::{OnReply, ReservedPorts};
 pub use rx_ring::{Block, Received, RxConfig, RxRing, RxStatistics};

@@ -166,13 +166,45 @@ pub(super) fn device(name: &str) -> io::Result<Device> {
     })
 }
 
-fn ask(socket: &Socket, name: &str, question: libc::Ioctl) -> io::Result<libc::ifreq> {
+/// `struct ethtool_channels` of linux/ethtool.h.
+#[derive(Default)]
+#[repr(C)]
+struct Channels {
+    command: u32,
+    /// The most there can be: receive, transmit, other, combined.
+    most: [u32; 4],
+    receive: u32,
+    transmit: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// Queues that the interface called `name` sends through.
+pub(super) fn transmit_channels(name: &str) -> io::Result<u32> {
+    /// ETHTOOL_GCHANNELS
+    const GET_CHANNELS: u32 = 0x3c;
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    let mut channels = Channels { command: GET_CHANNELS, ..Channels::default() };
+    let mut request = request_about(name);
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    // SAFETY: the request is a live ifreq that points to a live structure of the command's kind.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if result == 0 { Ok(channels.transmit + channels.combined) } else { Err(io::Error::last_os_error()) }
+}
+
+fn request_about(name: &str) -> libc::ifreq {
     // SAFETY: all-zero is a valid ifreq: an empty name and a union of integers.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     let room = request.ifr_name.len() - 1;
     for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
         *slot = byte as libc::c_char;
     }
+    request
+}
+
+fn ask(socket: &Socket, name: &str, question: libc::Ioctl) -> io::Result<libc::ifreq> {
+    let mut request = request_about(name);
     // SAFETY: the request is a live ifreq with a terminated name, and these questions fill in its union only.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), question, &raw mut request) };
     if result == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }

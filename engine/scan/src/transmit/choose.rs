@@ -5,7 +5,7 @@ use std::io;
 use crate::{
     BackendChoice, ScanConfig,
     probe::MAX_FRAME_BYTES,
-    sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing, TxXdp},
+    sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing, TxXdp, transmit_queues},
     transmit::{Generator, lanes},
 };
 
@@ -125,23 +125,24 @@ fn explain(backend: &Backend, asked: BackendChoice, device: &str, refused: &[Str
     }
 }
 
-/// Sinks for the transmit threads beside the first.
+/// Sinks for the transmit threads beside the first. More threads than the device has queues would only wait for each
+/// other; on loopback each has a queue of its own.
 fn more(
     request: &Request<'_>,
     open: impl Fn(u32) -> io::Result<Box<dyn FrameSink>>,
 ) -> io::Result<Vec<Box<dyn FrameSink>>> {
-    (1..lanes(request.config.rate)).map(open).collect()
+    let queues = match request.interface.kind {
+        LinkKind::Loopback => u32::MAX,
+        LinkKind::Ethernet | LinkKind::Layer3 => transmit_queues(&request.interface.name),
+    };
+    (1..lanes(request.config.rate).min(queues)).map(open).collect()
 }
 
-/// A socket belongs to one queue of the device. Further threads than it has queues send through rings, which need
-/// none of their own.
 fn xdp(request: &Request<'_>) -> Result<Sender, Refusal> {
-    let sink = Box::new(TxXdp::open(request.interface, 0, MAX_FRAME_BYTES)?);
-    let more = more(request, |queue| match TxXdp::open(request.interface, queue, MAX_FRAME_BYTES) {
-        Ok(sink) => Ok(Box::new(sink)),
-        Err(_) => Ok(Box::new(TxRing::open(request.interface, MAX_FRAME_BYTES)?)),
-    });
-    Ok(Sender { sink, more: more?, generator: None })
+    let open = |queue| -> io::Result<Box<dyn FrameSink>> {
+        Ok(Box::new(TxXdp::open(request.interface, queue, MAX_FRAME_BYTES)?))
+    };
+    Ok(Sender { sink: open(0)?, more: more(request, open)?, generator: None })
 }
 
 fn ring(request: &Request<'_>) -> Result<Sender, Refusal> {

@@ -16,7 +16,7 @@ pub(super) type Sinks<'a> = Vec<&'a mut dyn FrameSink>;
 
 /// What one thread can send wherever it runs. Above that a second one is worth its waking up.
 const LANE_PPS: u32 = 250_000;
-/// Frames of one machine meet in its devices: more threads than these only wait for each other.
+/// Beyond these it is the link that limits.
 const MOST_LANES: usize = 8;
 /// Positions that a lane claims at once: milliseconds of work at the rates that lanes are for.
 const CHUNK: u64 = 4096;

@@ -51,7 +51,8 @@ impl Lab {
             }
         });
         let far_thread = told.recv().expect("the far end is up").to_string();
-        ip(&format!("link add near type veth peer name far netns {far_thread}"));
+        let queues = "numtxqueues 2 numrxqueues 2";
+        ip(&format!("link add near {queues} type veth peer name far {queues} netns {far_thread}"));
         set_up("near", "10.99.1.1/24", "fd99::1/64");
         let (tell, told) = mpsc::channel();
         far.send(Box::new(move || {
