@@ -136,6 +136,13 @@ const GOALS: &[Goal] = &[
     goal("G10", "found, worst round, %", "loss", least("found_percent"), AtLeast(99.99)),
     goal("G10", "probes a target", "loss", median("probes_per_target"), AtMost(1.35)),
     goal("G10", "double results", "loss", most("doubles"), AtMost(0.0)),
+    goal(
+        "G10",
+        "own estimate of the loss, points off",
+        "loss",
+        median("loss_estimate_error_points"),
+        AtMost(0.2),
+    ),
     goal("G11", "1 k: error of the mean, %", "pace-1k", mean_error(), AtMost(0.5)),
     goal("G11", "1 k: error in 100 ms, %", "pace-1k", median("error_100ms_percent"), AtMost(2.0)),
     goal(

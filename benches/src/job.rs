@@ -13,7 +13,7 @@ use crate::{
     Outcome,
     process::{Finished, Running},
     session::Bench,
-    tool::{Findings, Tool, Work},
+    tool::{Findings, Summary, Tool, Work},
 };
 
 /// Values of one sample by name.
@@ -42,8 +42,8 @@ pub struct Done {
     pub cpu: Duration,
     /// Peak of the resident memory.
     pub peak_bytes: u64,
-    /// What the tool thinks it missed, as a share.
-    pub miss_estimate: Option<f64>,
+    /// What the tool says of itself.
+    pub summary: Summary,
     /// It had to be ended.
     pub timed_out: bool,
     /// Frames that reached the scanner's interface: answers, and the chatter.
@@ -94,8 +94,20 @@ impl Done {
                 self.counters.side_traffic() as f64 / self.counters.answers().max(1) as f64,
             ),
         ]);
-        values.extend(self.miss_estimate.map(|share| ("miss_estimate_percent", share * 100.0)));
+        values.extend(self.summary.miss_estimate.map(|share| ("miss_estimate_percent", share * 100.0)));
+        if let Some(estimate) = self.summary.loss_estimate {
+            let loss = self.loss_percent();
+            values.insert("loss_estimate_percent", estimate * 100.0);
+            values.insert("loss_percent", loss);
+            values.insert("loss_estimate_error_points", (estimate * 100.0 - loss).abs());
+        }
         values
+    }
+
+    /// The share of the probes that got no answer because they or it were lost, in percent, where every target answers.
+    fn loss_percent(&self) -> f64 {
+        let Counters { probes, lost_probes, lost_replies, lost_at_link, .. } = self.counters;
+        100.0 * (lost_probes + lost_replies + lost_at_link) as f64 / probes.max(1) as f64
     }
 }
 
@@ -146,7 +158,7 @@ fn add(done: Option<Done>, finished: Finished, counters: Counters) -> Done {
         wall: Duration::ZERO,
         cpu: Duration::ZERO,
         peak_bytes: 0,
-        miss_estimate: None,
+        summary: Summary::default(),
         timed_out: false,
         parts: 1,
         delivered: 0,
@@ -170,7 +182,10 @@ fn judge(done: &mut Done, bench: &mut Bench, tool: &Tool, work: &Work, folder: &
     done.found = findings.open.iter().filter(|pair| truth.binary_search(pair).is_ok()).count() as u64;
     done.wrong = findings.open.len() as u64 - done.found;
     done.doubles = findings.doubles;
-    done.miss_estimate = findings.miss_estimate;
+    done.summary = findings.summary;
+    if let (Some(backend), Tool::Portreeve { backend: "auto", .. }) = (&done.summary.backend, tool) {
+        bench.chosen.insert(backend.clone());
+    }
     done.coverage = bench.lab.coverage()?;
     Ok(())
 }

@@ -84,7 +84,7 @@ fn bench(options: Options) -> Outcome {
     let rows = chosen(&options.only)?;
     let tools = Tools::find(&options.binary, options.peers);
     let versions = tools.versions();
-    let facts = machine::facts();
+    let mut facts = machine::facts();
     for (name, text) in
         facts.iter().map(|(name, fact)| (name.as_str(), fact)).chain(versions.iter().map(|(n, v)| (*n, v)))
     {
@@ -102,6 +102,10 @@ fn bench(options: Options) -> Outcome {
         let row = Measured::new(row, samples);
         println!("\n{}", row.table());
         measured.push(row);
+    }
+    let chosen: Vec<String> = std::mem::take(&mut bench.chosen).into_iter().collect();
+    if !chosen.is_empty() {
+        facts.insert("backend that ours chose".to_owned(), chosen.join(", "));
     }
     drop(bench);
     let document = Document::new(facts, versions, options.rounds, measured);

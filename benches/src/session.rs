@@ -1,7 +1,7 @@
 //! Running rows: entries take turns, rounds that were disturbed are done again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::Ipv4Addr,
     ops::RangeInclusive,
@@ -32,6 +32,8 @@ pub struct Bench {
     pub tools: Tools,
     /// Steady-state windows are this long.
     pub window: Duration,
+    /// The backends that ours chose by itself.
+    pub chosen: BTreeSet<String>,
     folder: PathBuf,
     truths: BTreeMap<String, Vec<(Ipv4Addr, u16)>>,
 }
@@ -42,7 +44,14 @@ impl Bench {
         let mut lab = ScanLab::new(lab)?;
         lab.enter()?;
         lab.chatter(true)?;
-        Ok(Self { lab, tools, window, folder: folder.to_path_buf(), truths: BTreeMap::new() })
+        Ok(Self {
+            lab,
+            tools,
+            window,
+            chosen: BTreeSet::new(),
+            folder: folder.to_path_buf(),
+            truths: BTreeMap::new(),
+        })
     }
 
     /// An empty folder for results, with an empty file `empty` in it.

@@ -12,6 +12,8 @@ use std::{
 
 use portreeve_lab::scan::{INTERFACE, Network, ROUTER_MAC};
 
+use serde::Deserialize;
+
 use crate::{Outcome, machine::said_by};
 
 /// A piece of work, the same for all.
@@ -150,7 +152,7 @@ impl Tools {
                 if !self.help.contains(&format!("- {backend}:")) {
                     return Err(format!("this binary has no backend {backend}"));
                 }
-                if *threads > 0 && !self.help.contains("--threads") {
+                if *threads > 1 && !self.has_threads() {
                     return Err("this binary has no --threads".to_owned());
                 }
                 Ok(())
@@ -160,6 +162,11 @@ impl Tools {
             }
             Tool::Zmap { .. } => self.zmap.as_ref().map(drop).ok_or_else(|| "zmap is not here".into()),
         }
+    }
+
+    /// A binary without it sends from one thread.
+    fn has_threads(&self) -> bool {
+        self.help.contains("--threads")
     }
 
     /// The command lines that do the work one after another, results going to files in `folder`. zmap 2 knows one port a
@@ -181,7 +188,7 @@ impl Tools {
         words.extend(strings(["scan", &work.network.cidr(), "-p", &work.port_list(), "--rate", &rate]));
         words.extend(strings(["-e", INTERFACE, "--backend", backend, "--ndjson", "-o"]));
         words.push(folder.join("portreeve").into_os_string());
-        if threads > 0 {
+        if threads > 0 && self.has_threads() {
             words.extend(strings(["--threads", &threads.to_string()]));
         }
         if let Some(retries) = work.retries {
@@ -270,8 +277,19 @@ pub struct Findings {
     pub open: BTreeSet<(Ipv4Addr, u16)>,
     /// Lines that said once more what had been said.
     pub doubles: u64,
-    /// The share of the answering targets that the tool thinks it missed.
+    /// What the tool says of its own run at its end.
+    pub summary: Summary,
+}
+
+/// What ours says of itself; masscan and zmap know none of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Summary {
+    /// The way that probes left.
+    pub backend: Option<String>,
+    /// The share of the open ports that it probably missed, 0-1.
     pub miss_estimate: Option<f64>,
+    /// The share of the probes to answering targets that went unanswered, 0-1.
+    pub loss_estimate: Option<f64>,
 }
 
 impl Findings {
@@ -299,9 +317,9 @@ impl Findings {
 
     fn add_ours(&mut self, text: &str) {
         for line in text.lines() {
-            let Ok(record) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-            let estimate = record.get("miss_estimate").and_then(serde_json::Value::as_f64);
-            self.miss_estimate = self.miss_estimate.or(estimate);
+            if line.contains(r#""type":"summary""#) {
+                self.summary = serde_json::from_str(line).unwrap_or_default();
+            }
             self.add_lines(line, our_line);
         }
     }
@@ -344,6 +362,14 @@ mod tests {
         let ours = r#"{"type":"port","address":"10.7.0.1","port":80,"transport":"tcp","state":"open"}"#;
         assert_eq!(our_line(ours), pair);
         assert_eq!(our_line(&ours.replace("open", "closed")), None);
+    }
+
+    #[test]
+    fn our_summary_is_read() {
+        let mut findings = Findings::default();
+        findings.add_ours(r#"{"type":"summary","backend":"ring","loss_estimate":0.5,"miss_estimate":null}"#);
+        assert_eq!(findings.summary.backend.as_deref(), Some("ring"));
+        assert_eq!((findings.summary.loss_estimate, findings.summary.miss_estimate), (Some(0.5), None));
     }
 
     #[test]

@@ -38,7 +38,15 @@ pub(super) fn rows() -> Vec<Row> {
             title: "A /24, 1,000 ports, 5 % of probes and 5 % of answers lost, 50,000 a second",
             headline: "found_percent",
             more_is_better: true,
-            shown: &["probes_per_target", "doubles", "wrong", "wall_s", "miss_estimate_percent"],
+            shown: &[
+                "probes_per_target",
+                "doubles",
+                "wrong",
+                "wall_s",
+                "miss_estimate_percent",
+                "loss_percent",
+                "loss_estimate_percent",
+            ],
             entries: lossy,
         },
         Row {
