@@ -31,6 +31,8 @@ mod loss;
 mod network;
 mod pace;
 mod permutation;
+#[cfg(feature = "pieces")]
+pub mod pieces;
 mod ports;
 mod probe;
 mod receive;
