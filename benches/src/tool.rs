@@ -258,7 +258,7 @@ fn zmap(work: &Work, port: u16, threads: u8, folder: &Path) -> Vec<OsString> {
         words.extend(strings(["-P", &(u32::from(retries) + 1).to_string()]));
     }
     if work.parts > 1 {
-        words.extend(strings(["--shards", &work.parts.to_string(), "--shard", "0"]));
+        words.extend(strings(["--shards", &work.parts.to_string(), "--shard", "0", "-e", "7"]));
     }
     if let Some(port) = work.source_port {
         words.extend(strings(["-s", &port.to_string()]));
