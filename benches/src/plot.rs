@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use crate::report::{Measured, number};
+use crate::{
+    report::{Measured, number},
+    statistics::Spread,
+};
 
 const WIDTH: f64 = 860.0;
 /// Left of the bars: names. Right of them: figures.
 const LEFT: f64 = 190.0;
-const RIGHT: f64 = 130.0;
+const RIGHT: f64 = 170.0;
 const LINE: f64 = 20.0;
 const HEAD: f64 = 44.0;
 const OURS: &str = "#2f6fb0";
@@ -67,8 +70,19 @@ fn panel(text: &mut String, row: &Measured, top: f64) {
             y + 6.5,
             high.max(middle) + 6.0,
             y + 11.0,
-            number(spread.median),
+            number(spread.median) + &remark(row, label),
         );
+    }
+}
+
+/// A time means little without what was found in it.
+fn remark(row: &Measured, label: &str) -> String {
+    let found = Spread::of(row.samples.values(label, "found_percent").map(|(_, share)| share));
+    match found {
+        Some(found) if found.median < 99.995 && row.headline != "found_percent" => {
+            format!(" (found {} %)", number(found.median))
+        }
+        _ => String::new(),
     }
 }
 
