@@ -160,7 +160,7 @@ pub struct ScanConfig {
     pub source_port: Option<u16>,
     /// Which way the probes leave.
     pub backend: BackendChoice,
-    /// What this machine does about TCP answers once they have been seen.
+    /// What this machine does about TCP answers once they have been seen, if any come from elsewhere.
     pub on_reply: OnReply,
     /// Report ports that answered, but not as open: closed, and filtered or unreachable with a reason.
     pub report_closed: bool,

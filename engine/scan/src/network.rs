@@ -15,7 +15,7 @@ use crate::{
     receive::{Classifier, RingReceiver},
     route::{Hop, Route, RouteMap, RouteSocket},
     space::ProbeSpace,
-    sys::{Interface, ReplyFilter, ReservedPorts, RxConfig, RxRing},
+    sys::{Interface, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
     transmit::{Refusal, Request, Sender, choose},
 };
 
@@ -123,11 +123,11 @@ impl Network {
     pub(crate) fn open(config: &ScanConfig) -> Result<Self, ScanError> {
         let attempts = u16::from(config.most_attempts());
         let key = CookieKey::random().map_err(ScanError::io("cannot read /dev/urandom"))?;
-        let reserved = reserve_ports(config, attempts, &key)?;
-        let first = *reserved.ports().start();
-        let ports = SourcePorts::new(first, attempts).ok_or(ScanError::NoSourcePorts { first })?;
         let only = config.interface.as_deref().map(interface_by_name).transpose()?;
         let map = find_routes(&config.targets, only.as_ref())?;
+        let reserved = reserve_ports(config.source_port, attempts, on_reply(config, &map), &key)?;
+        let first = *reserved.ports().start();
+        let ports = SourcePorts::new(first, attempts).ok_or(ScanError::NoSourcePorts { first })?;
         let mut opened = Devices::default();
         let ways = map
             .routes()
@@ -153,15 +153,25 @@ impl Network {
     }
 }
 
+/// What becomes of answers. Where nothing leaves this machine nothing is to be kept quiet, and its own source ports
+/// shall look closed to the scan, as they are.
+fn on_reply(config: &ScanConfig, map: &RouteMap) -> OnReply {
+    if map.routes().iter().all(|route| route.local) { OnReply::Reset } else { config.on_reply }
+}
+
 /// Ports of the user's choice, or any that are free.
-fn reserve_ports(config: &ScanConfig, count: u16, key: &CookieKey) -> Result<ReservedPorts, ScanError> {
-    let first = config.source_port;
+fn reserve_ports(
+    first: Option<u16>,
+    count: u16,
+    on_reply: OnReply,
+    key: &CookieKey,
+) -> Result<ReservedPorts, ScanError> {
     let taken = match first {
         Some(first) => {
             let last = first.checked_add(count - 1).ok_or(ScanError::NoSourcePorts { first })?;
-            ReservedPorts::exactly(first..=last, config.on_reply)
+            ReservedPorts::exactly(first..=last, on_reply)
         }
-        None => ReservedPorts::take(count, config.on_reply, key.derived()),
+        None => ReservedPorts::take(count, on_reply, key.derived()),
     };
     taken.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ScanError::NoSourcePorts { first: first.unwrap_or_default() },

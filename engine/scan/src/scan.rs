@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::{
     BackendChoice, Clock, Control, Event, PacketsPerSecond, Phase, ScanConfig, ScanError, ScanReport,
     network::Network,
-    receive::{Common, Drops, Seen},
+    receive::{Common, Drops, Seen, Tally},
     stages::{Access, Stages},
     summary::Summary,
     transmit::ConnectTransmit,
@@ -19,6 +19,8 @@ pub struct Scan {
     clock: Clock,
     access: Access,
     backend: (String, String),
+    /// Positions of the order that are worked through together; see [`Tally`].
+    stretch: u64,
 }
 
 impl Scan {
@@ -38,7 +40,7 @@ impl Scan {
             return Err(ScanError::TooManyToPing);
         }
         let (access, backend) = choose(&config)?;
-        Ok(Self { config, clock, access, backend })
+        Ok(Self { config, clock, access, backend, stretch: Tally::MAX_STRETCH })
     }
 
     /// Which backend was chosen, and why.
@@ -68,7 +70,7 @@ impl Scan {
             events,
             hosts: Arc::new(Seen::new(self.config.targets.count())),
         };
-        Stages::new(self.config, self.access, common)
+        Stages::new(self.config, self.access, common, self.stretch)
     }
 }
 
@@ -94,4 +96,90 @@ fn choose(config: &ScanConfig) -> Result<(Access, (String, String)), ScanError> 
 fn connect(config: &ScanConfig, why: &str) -> (Access, (String, String)) {
     let transmit = ConnectTransmit::new(config.wait, config.udp_payloads.clone());
     (Access::Connect(transmit), ("connect".to_owned(), why.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        net::{TcpListener, UdpSocket},
+        time::Duration,
+    };
+
+    use portreeve_model::{PortState, Timestamp};
+
+    use super::*;
+    use crate::TargetSetBuilder;
+
+    /// Ports of loopback that systems give to nobody unasked, 300 of them: a few stretches of 64.
+    const FIRST: u16 = 20_000;
+    const LAST: u16 = 20_299;
+
+    fn config(backend: BackendChoice) -> ScanConfig {
+        let targets = TargetSetBuilder::new().include("127.0.0.1").and_then(TargetSetBuilder::build);
+        let ports = format!("{FIRST}-{LAST},U:{FIRST}").parse().expect("ports");
+        ScanConfig {
+            backend,
+            rate: PacketsPerSecond(20_000),
+            wait: Duration::from_millis(300),
+            source_port: Some(21_000),
+            report_closed: true,
+            report_filtered: true,
+            ..ScanConfig::new(targets.expect("targets"), ports)
+        }
+    }
+
+    /// What is longer than one stretch is worked through in several, each with its retries and its answers.
+    #[test]
+    fn a_scan_of_several_stretches_reports_each_port_once() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let open = listener.local_addr().expect("bound").port();
+        let silent = UdpSocket::bind(("127.0.0.1", FIRST)).expect("a port that nobody has");
+        for backend in [BackendChoice::Connect, BackendChoice::Auto] {
+            let mut config = config(backend);
+            config.ports = format!("{FIRST}-{LAST},{open},U:{FIRST}").parse().expect("ports");
+            let mut scan = Scan::prepare(config, Clock::new(|| Timestamp(0))).expect("prepared");
+            scan.stretch = 64;
+            let mut states = BTreeSet::new();
+            let report = scan.run(&Control::new(), &mut |event| {
+                if let Event::Port(seen) = event {
+                    assert!(states.insert((seen.transport, seen.port, seen.state)), "{seen:?} came twice");
+                }
+            });
+            let report = report.expect("runs");
+            let count = |state| states.iter().filter(|(_, _, found)| *found == state).count();
+            assert_eq!(
+                (states.len(), count(PortState::Open), count(PortState::Filtered)),
+                (302, 1, 1),
+                "{report:?}"
+            );
+            assert!(report.completed && report.checkpoint == 302, "{report:?}");
+        }
+        drop(silent);
+    }
+
+    #[test]
+    fn a_scan_of_several_stretches_goes_on_where_it_was_left() {
+        let scan = |config: ScanConfig, most: usize| {
+            let mut scan = Scan::prepare(config, Clock::new(|| Timestamp(0))).expect("prepared");
+            scan.stretch = 64;
+            let (control, mut ports) = (Control::new(), Vec::new());
+            let report = scan.run(&control, &mut |event| {
+                if let Event::Port(seen) = event {
+                    ports.push((seen.transport, seen.port));
+                    if ports.len() == most {
+                        control.cancel();
+                    }
+                }
+            });
+            (report.expect("runs"), ports)
+        };
+        let whole = || ScanConfig { rate: PacketsPerSecond(500), ..config(BackendChoice::Connect) };
+        let (first, before) = scan(whole(), 150);
+        assert!(!first.completed && (65..301).contains(&first.checkpoint), "{first:?}");
+        let (second, after) = scan(ScanConfig { resume_from: first.checkpoint, ..whole() }, usize::MAX);
+        assert!(second.completed);
+        let all: BTreeSet<_> = before.iter().chain(&after).collect();
+        assert_eq!(all.len(), 301);
+    }
 }

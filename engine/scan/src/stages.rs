@@ -76,6 +76,8 @@ pub(crate) struct Stages {
     time: Stopwatch,
     pace: Pace,
     ceilings: Ceilings,
+    /// Positions that are worked through together, at most.
+    stretch: u64,
 }
 
 /// One round of all attempts at a space of targets.
@@ -110,11 +112,9 @@ fn everyone(_: u64) -> bool {
 
 /// Positions are worked through in stretches, each with its retries, so that who answered is known exactly in
 /// bounded memory however large the scan is.
-fn stretches(positions: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+fn stretches(positions: Range<u64>, longest: u64) -> impl Iterator<Item = Range<u64>> {
     let end = positions.end;
-    positions
-        .step_by(Tally::MAX_STRETCH as usize)
-        .map(move |start| start..end.min(start + Tally::MAX_STRETCH))
+    positions.step_by(longest as usize).map(move |start| start..end.min(start + longest))
 }
 
 impl Stages {
@@ -134,11 +134,11 @@ impl Stages {
     /// How often a waiting scan looks whether all have answered.
     const POLL: Duration = Duration::from_millis(2);
 
-    pub(crate) fn new(config: ScanConfig, access: Access, common: Common) -> Self {
+    pub(crate) fn new(config: ScanConfig, access: Access, common: Common, stretch: u64) -> Self {
         let time = Stopwatch::start();
         let pace = Pace::new(config.overall_rate(), time.elapsed());
         let ceilings = Ceilings::new(&config);
-        Self { config, access, common, time, pace, ceilings }
+        Self { config, access, common, time, pace, ceilings, stretch }
     }
 
     /// Neighbours, then hosts if asked for, then the ports of whoever is there.
@@ -203,7 +203,7 @@ impl Stages {
         let mut checkpoint = campaign.positions.start;
         let mut losses = Losses::default();
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
-        for stretch in stretches(campaign.positions.clone()) {
+        for stretch in stretches(campaign.positions.clone(), self.stretch) {
             let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone());
             let covered = self.cover(&campaign, &tally)?;
             checkpoint = covered.checkpoint;
@@ -378,6 +378,7 @@ mod tests {
 
     #[test]
     fn stretches_cover_all_positions() {
+        let stretches = |positions| stretches(positions, Tally::MAX_STRETCH);
         assert_eq!(stretches(5..5).count(), 0);
         assert!(stretches(5..9).eq(std::iter::once(5..9)));
         let long = 7..7 + 2 * Tally::MAX_STRETCH + 3;
