@@ -23,8 +23,9 @@ fn mysql(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
     match reader.u8()? {
         10 => {
             let version = reader.text()?;
-            let plain =
-                !version.is_empty() && version.len() < 128 && version.iter().all(u8::is_ascii_graphic);
+            let plain = !version.is_empty()
+                && version.len() < 128
+                && version.iter().all(|byte| matches!(byte, b' '..=b'~'));
             if !plain {
                 return None;
             }
