@@ -352,6 +352,8 @@ pub(crate) enum DbAction {
 pub(crate) enum Backend {
     /// The best that works here
     Auto,
+    /// A program in the kernel makes the probes: the fastest by far, for TCP over IPv4
+    Kernel,
     /// AF_XDP: frames in memory shared with the kernel
     Xdp,
     /// A packet ring shared with the kernel
@@ -368,6 +370,7 @@ impl From<Backend> for BackendChoice {
             Backend::Auto => Self::Auto,
             Backend::Batch => Self::Batch,
             Backend::Connect => Self::Connect,
+            Backend::Kernel => Self::Kernel,
             Backend::Ring => Self::Ring,
             Backend::Xdp => Self::Xdp,
         }

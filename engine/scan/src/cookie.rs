@@ -65,6 +65,15 @@ impl CookieKey {
         }
     }
 
+    /// The state that hashing begins with, for those who hash elsewhere.
+    pub(crate) fn initial_state(&self) -> [u64; 4] {
+        initial_state(self.key)
+    }
+
+    /// What follows the two words of an IPv4 four-tuple, `source << 32 | destination` and both ports likewise in 16
+    /// bits each: their length, 16 bytes.
+    pub(crate) const V4_LAST_WORD: u64 = 16 << 56;
+
     /// A number that only this scan knows.
     pub(crate) fn derived(&self) -> u64 {
         siphash13(self.key, &[])
@@ -102,13 +111,7 @@ fn words(address: IpAddr) -> [u64; 2] {
 /// SipHash with one compression and three finalisation rounds over whole little-endian words.
 #[inline]
 fn siphash13(key: [u64; 2], words: &[u64]) -> u64 {
-    let [k0, k1] = key;
-    let mut state = [
-        k0 ^ 0x736f_6d65_7073_6575,
-        k1 ^ 0x646f_7261_6e64_6f6d,
-        k0 ^ 0x6c79_6765_6e65_7261,
-        k1 ^ 0x7465_6462_7974_6573,
-    ];
+    let mut state = initial_state(key);
     // The last word holds what is left of the message, here nothing, and its length in the top byte.
     let last = (words.len() as u64 * 8) << 56;
     for &word in words.iter().chain(&[last]) {
@@ -121,6 +124,16 @@ fn siphash13(key: [u64; 2], words: &[u64]) -> u64 {
         state = sip_round(state);
     }
     state[0] ^ state[1] ^ state[2] ^ state[3]
+}
+
+#[inline]
+fn initial_state([k0, k1]: [u64; 2]) -> [u64; 4] {
+    [
+        k0 ^ 0x736f_6d65_7073_6575,
+        k1 ^ 0x646f_7261_6e64_6f6d,
+        k0 ^ 0x6c79_6765_6e65_7261,
+        k1 ^ 0x7465_6462_7974_6573,
+    ]
 }
 
 #[inline]

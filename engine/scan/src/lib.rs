@@ -27,6 +27,7 @@ mod cookie;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod kernel_code;
 mod loss;
 mod network;
 mod pace;

@@ -3,20 +3,20 @@
 mod neighbors;
 mod resolve;
 
-use std::{io, net::IpAddr};
+use std::{cell::OnceCell, io, net::IpAddr};
 
 use portreeve_model::{MacAddress, PortState, Reason};
 use portreeve_wire::{ethernet, template::Link};
 
 use crate::{
-    ScanConfig, ScanError, TargetSet,
+    BackendChoice, ScanConfig, ScanError, TargetSet,
     cookie::{CookieKey, SourcePorts},
     probe::Payloads,
-    receive::{Classifier, RingReceiver},
+    receive::{Classifier, RingReceiver, TallyMemory},
     route::{Hop, Route, RouteMap, RouteSocket},
     space::ProbeSpace,
     sys::{Interface, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
-    transmit::{Refusal, Request, Sender, choose},
+    transmit::{Facts, Refusal, Request, Sender, choose},
 };
 
 pub(crate) use neighbors::NeighborTable;
@@ -31,6 +31,8 @@ pub(crate) struct Network {
     pub(crate) key: CookieKey,
     pub(crate) ports: SourcePorts,
     pub(crate) payloads: Payloads,
+    /// Memory of tallies, if programs in the kernel share it.
+    pub(crate) memory: Option<TallyMemory>,
     /// The backends chosen, and why.
     pub(crate) backend: (String, String),
     /// Held for as long as replies may come.
@@ -38,7 +40,7 @@ pub(crate) struct Network {
 }
 
 /// Which way to each target.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Paths {
     map: RouteMap,
     ways: Vec<Way>,
@@ -92,6 +94,11 @@ impl Paths {
         Some((usize::from(hop), self.ways.get(usize::from(hop))?))
     }
 
+    /// Every block of targets that there is a way to: first and last address, and the way's number.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (IpAddr, IpAddr, usize)> + '_ {
+        self.map.all_blocks().map(|(first, last, Hop(hop))| (first, last, usize::from(hop)))
+    }
+
     pub(crate) fn ways(&self) -> &[Way] {
         &self.ways
     }
@@ -128,21 +135,23 @@ impl Network {
         let reserved = reserve_ports(config.source_port, attempts, on_reply(config, &map), &key)?;
         let first = *reserved.ports().start();
         let ports = SourcePorts::new(first, attempts).ok_or(ScanError::NoSourcePorts { first })?;
-        let mut opened = Devices::default();
-        let ways = map
-            .routes()
-            .iter()
-            .map(|route| opened.way(route, config, &ReplyFilter { ports: ports.range() }))
-            .collect::<Result<_, _>>()?;
+        let mut devices = Devices::default();
+        let ways = map.routes().iter().map(|route| devices.way(route)).collect::<Result<_, _>>()?;
         let neighbors = permanent_neighbors().map_err(ScanError::io("cannot read the neighbour table"))?;
+        let paths = Paths { map, ways, neighbors };
+        let payloads = Payloads::collect(&config.ports, &config.udp_payloads);
+        let memory = OnceCell::new();
+        let facts = Facts { paths: &paths, payloads: &payloads, key: &key, ports, carried: &[] };
+        let opened = devices.open(config, &facts, &memory)?;
         Ok(Self {
             backend: opened.backend(),
             senders: opened.senders,
             receivers: opened.receivers,
-            paths: Paths { map, ways, neighbors },
+            memory: memory.into_inner(),
+            paths,
             key,
             ports,
-            payloads: Payloads::collect(&config.ports, &config.udp_payloads),
+            payloads,
             _reserved: reserved,
         })
     }
@@ -201,10 +210,15 @@ fn permanent_neighbors() -> io::Result<NeighborTable> {
     Ok(NeighborTable::new(entries.into_iter().map(|entry| (entry.address, entry.mac)).collect()))
 }
 
-/// Devices, opened as the routes ask for them.
+/// The devices that the routes lead through.
 #[derive(Default)]
 struct Devices {
     interfaces: Vec<Interface>,
+}
+
+/// The devices with their sockets.
+#[derive(Default)]
+struct OpenDevices {
     senders: Vec<Sender>,
     receivers: Vec<RingReceiver>,
     /// Backend and reason for each.
@@ -212,10 +226,10 @@ struct Devices {
 }
 
 impl Devices {
-    fn way(&mut self, route: &Route, config: &ScanConfig, filter: &ReplyFilter) -> Result<Way, ScanError> {
+    fn way(&mut self, route: &Route) -> Result<Way, ScanError> {
         let device = match self.interfaces.iter().position(|interface| interface.index == route.device) {
             Some(device) => device,
-            None => self.open(route.device, config, filter)?,
+            None => self.add(route.device)?,
         };
         let hardware = self.interfaces.get(device).and_then(|interface| interface.hardware);
         let next = match (hardware, route.gateway) {
@@ -226,28 +240,60 @@ impl Devices {
         Ok(Way { device, source: route.source, next })
     }
 
-    fn open(&mut self, index: u32, config: &ScanConfig, filter: &ReplyFilter) -> Result<usize, ScanError> {
+    fn add(&mut self, index: u32) -> Result<usize, ScanError> {
         let interfaces = Interface::all().map_err(ScanError::io("cannot list the network interfaces"))?;
-        let interface = interfaces
-            .into_iter()
-            .find(|interface| interface.index == index)
-            .ok_or_else(|| ScanError::NoInterface(format!("number {index}")))?;
-        let name = interface.name.clone();
+        let found = interfaces.into_iter().find(|interface| interface.index == index);
+        self.interfaces.push(found.ok_or_else(|| ScanError::NoInterface(format!("number {index}")))?);
+        Ok(self.interfaces.len() - 1)
+    }
+
+    /// Opens sockets on every device.
+    fn open(
+        self,
+        config: &ScanConfig,
+        facts: &Facts<'_>,
+        memory: &OnceCell<TallyMemory>,
+    ) -> Result<OpenDevices, ScanError> {
+        let mut opened = OpenDevices::default();
+        for (device, interface) in self.interfaces.iter().enumerate() {
+            opened.add(&Request { interface, device, config, facts, memory })?;
+        }
+        opened.insist(config)?;
+        Ok(opened)
+    }
+}
+
+impl OpenDevices {
+    fn add(&mut self, request: &Request<'_>) -> Result<(), ScanError> {
+        let name = &request.interface.name;
         let failed = |direction: &'static str, error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => ScanError::MissingRight { direction },
             _ => ScanError::io(format!("cannot open a {direction} socket on {name}"))(error),
         };
-        let ring = RxRing::open(&interface, filter, RxConfig::default())
+        let filter = ReplyFilter { ports: request.facts.ports.range() };
+        let ring = RxRing::open(request.interface, &filter, RxConfig::default())
             .map_err(|error| failed("receiving", error))?;
-        let chosen = choose(&Request { interface: &interface, config }).map_err(|refusal| match refusal {
+        let chosen = choose(request).map_err(|refusal| match refusal {
             Refusal::System(error) => failed("sending", error),
-            Refusal::Unfit(why) => ScanError::Backend { device: name.clone(), why },
+            refusal => ScanError::Backend { device: name.clone(), why: refusal.because() },
         })?;
-        self.interfaces.push(interface);
-        self.receivers.push(RingReceiver::new(ring));
-        self.senders.push(chosen.sender);
+        let mut sender = chosen.sender;
+        let fast = sender.generator.as_mut().and_then(|generator| generator.take_receiver());
+        self.receivers.push(RingReceiver::new(ring, fast));
+        self.senders.push(sender);
         self.chosen.push((chosen.name, chosen.why));
-        Ok(self.senders.len() - 1)
+        Ok(())
+    }
+
+    /// Whoever asks for the backend `kernel` gets it on a device at least, or an error.
+    fn insist(&self, config: &ScanConfig) -> Result<(), ScanError> {
+        if config.backend != BackendChoice::Kernel
+            || self.senders.iter().any(|sender| sender.generator.is_some())
+        {
+            return Ok(());
+        }
+        let why = "frames made in the kernel need an Ethernet device; none leads to the targets".to_owned();
+        Err(ScanError::Backend { device: "the devices of this scan".to_owned(), why })
     }
 
     /// The names without repeats, and every reason.

@@ -90,6 +90,11 @@ impl Pace {
         Self::new(PacketsPerSecond(rate), now)
     }
 
+    /// The rate that it keeps.
+    pub(crate) fn rate(&self) -> PacketsPerSecond {
+        PacketsPerSecond(u32::try_from(self.rate_pps).unwrap_or(u32::MAX))
+    }
+
     /// How many probes may leave now, at most `wanted`. What is granted counts as sent.
     pub(crate) fn grant(&mut self, now: Duration, wanted: u64) -> u64 {
         let now_ns = nanos(now);

@@ -23,6 +23,16 @@ pub struct Permutation {
     high_bits: u32,
 }
 
+/// The constants of a permutation's network: each round replaces a half, the high one first, by itself xor
+/// the upper bits of `(other half ^ key) × factor`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NetworkParts {
+    pub(crate) low_bits: u32,
+    pub(crate) high_bits: u32,
+    /// Key and factor.
+    pub(crate) rounds: [[u64; 2]; ROUNDS],
+}
+
 impl Permutation {
     /// The permutation of `0..len` that `seed` chooses.
     pub fn new(len: u64, seed: u64) -> Self {
@@ -74,6 +84,15 @@ impl Permutation {
         Some(position)
     }
 
+    /// What one pass through the network computes with, for those who compute it elsewhere.
+    pub(crate) fn network_parts(&self) -> NetworkParts {
+        NetworkParts {
+            low_bits: self.low_bits,
+            high_bits: self.high_bits,
+            rounds: self.keys.map(|key| [key, factor(key)]),
+        }
+    }
+
     /// One pass through the network: a permutation of the numbers of `low_bits + high_bits` bits.
     #[inline]
     fn network(&self, number: u64) -> u64 {
@@ -106,7 +125,12 @@ impl Permutation {
 /// Mixes a half with a key; the high bits are the good ones.
 #[inline]
 fn round(half: u64, key: u64) -> u64 {
-    (half ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ key << 1)
+    (half ^ key).wrapping_mul(factor(key))
+}
+
+#[inline]
+fn factor(key: u64) -> u64 {
+    0x9e37_79b9_7f4a_7c15 ^ key << 1
 }
 
 /// The next round key: SplitMix64 (Steele, Lea, Flood 2014).

@@ -72,6 +72,15 @@ impl<'p> Emitter<'p> {
         }
     }
 
+    /// Writes a SYN in which everything that differs from probe to probe is 0, so that its checksums are those of the
+    /// rest, and returns its length; `None` if it does not fit.
+    pub(crate) fn emit_blank_syn(&self, buffer: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::V4(templates) => templates.emit_blank_syn(buffer, Ipv4Addr::UNSPECIFIED),
+            Self::V6(templates) => templates.emit_blank_syn(buffer, Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
     /// Writes the probe to `target` into `buffer` and returns its length; `None` if the target is of the other
     /// family.
     #[inline]
@@ -117,6 +126,11 @@ impl<'p, A: Address> Templates<'p, A> {
             payloads,
             source,
         }
+    }
+
+    fn emit_blank_syn(&self, buffer: &mut [u8], destination: A) -> Option<usize> {
+        let blank = Syn { destination, source_port: 0, destination_port: 0, sequence: SeqNumber(0) };
+        self.syn.emit(buffer, &blank).ok()
     }
 
     #[inline]

@@ -68,7 +68,10 @@ impl Scan {
             drops: Arc::new(Drops::default()),
             clock: self.clock,
             events,
-            hosts: Arc::new(Seen::new(self.config.targets.count())),
+            hosts: Arc::new(Seen::in_memory(
+                self.config.targets.count(),
+                self.access.memory().and_then(|memory| memory.hosts.as_ref()),
+            )),
         };
         Stages::new(self.config, self.access, common, self.stretch)
     }

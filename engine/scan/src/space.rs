@@ -74,6 +74,11 @@ impl ProbeSpace {
         &self.targets
     }
 
+    /// What is asked of each address, sorted.
+    pub(crate) fn kinds(&self) -> &[ProbeKind] {
+        &self.kinds
+    }
+
     /// How many targets. At most 2⁴⁰ addresses × 3 · 2¹⁶ probes.
     pub(crate) fn len(&self) -> u64 {
         self.targets.count() * self.kinds.len() as u64

@@ -10,7 +10,7 @@ use crate::{
     loss::Losses,
     network::{Inquiry, Network},
     pace::Pace,
-    receive::{Classifier, Common, RingReceiver, Tally, Wanted},
+    receive::{Classifier, Common, RingReceiver, Tally, TallyMemory, Wanted},
     space::ProbeSpace,
     transmit::{ConnectTransmit, Pass, Stopwatch, Transmit},
 };
@@ -26,6 +26,14 @@ impl Access {
         match self {
             Self::Connect(transmit) => transmit,
             Self::Frames(network) => network.as_mut(),
+        }
+    }
+
+    /// Memory that programs in the kernel share with tallies.
+    pub(crate) fn memory(&self) -> Option<&TallyMemory> {
+        match self {
+            Self::Connect(_) => None,
+            Self::Frames(network) => network.memory.as_ref(),
         }
     }
 
@@ -204,7 +212,7 @@ impl Stages {
         let mut losses = Losses::default();
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
         for stretch in stretches(campaign.positions.clone(), self.stretch) {
-            let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone());
+            let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone(), self.access.memory());
             let covered = self.cover(&campaign, &tally)?;
             checkpoint = covered.checkpoint;
             losses.add(&tally.histories(covered.attempts), covered.settled);

@@ -22,6 +22,11 @@ impl NeighborTable {
         self.0.get(place).map(|&(_, mac)| mac)
     }
 
+    /// All entries.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (IpAddr, MacAddress)> + '_ {
+        self.0.iter().copied()
+    }
+
     /// With more entries; the new ones count.
     pub(crate) fn extend(&mut self, new: Vec<(IpAddr, MacAddress)>) {
         let mut entries = new;

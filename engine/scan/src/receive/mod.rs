@@ -2,12 +2,14 @@
 
 mod classify;
 mod drops;
+mod kernel;
 mod ring;
 mod seen;
 mod tally;
 
 pub(crate) use classify::Classifier;
 pub(crate) use drops::{DropCause, Drops};
+pub(crate) use kernel::KernelReceiver;
 pub(crate) use ring::RingReceiver;
 pub(crate) use seen::Seen;
-pub(crate) use tally::{Common, Reply, Tally, Wanted};
+pub(crate) use tally::{Common, Reply, Tally, TallyMemory, Wanted};

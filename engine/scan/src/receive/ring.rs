@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::{Classifier, DropCause, Tally};
+use super::{Classifier, DropCause, KernelReceiver, Tally};
 use crate::{
     sys::{Received, RxRing},
     transmit::Stopwatch,
@@ -11,6 +11,8 @@ use crate::{
 /// Reads what a device received.
 pub(crate) struct RingReceiver {
     ring: RxRing,
+    /// What a program in the kernel takes before the ring would.
+    fast: Option<KernelReceiver>,
     /// Kernel drops that were reported already.
     dropped: u64,
 }
@@ -18,12 +20,14 @@ pub(crate) struct RingReceiver {
 impl RingReceiver {
     /// The longest wait for a frame before looking whether the scan has ended.
     const POLL: Duration = Duration::from_millis(10);
+    /// The same where a program leaves replies too: nobody is woken for those.
+    const FAST_POLL: Duration = Duration::from_millis(1);
 
     /// How often the kernel is asked what it dropped.
     const COUNT_INTERVAL: Duration = Duration::from_millis(50);
 
-    pub(crate) fn new(ring: RxRing) -> Self {
-        Self { ring, dropped: 0 }
+    pub(crate) fn new(ring: RxRing, fast: Option<KernelReceiver>) -> Self {
+        Self { ring, fast, dropped: 0 }
     }
 
     /// Takes replies in until the tally says stop. Nothing that is received can end it earlier.
@@ -37,8 +41,13 @@ impl RingReceiver {
         loop {
             // Asked before the ring is read, so that what came before the stop is still taken.
             let last = tally.is_stopped();
+            let taken = self.fast.as_mut().map(|fast| fast.take_ready(classifier, tally, time));
             if !last {
-                self.ring.wait(Self::POLL)?;
+                self.ring.wait(match taken {
+                    None => Self::POLL,
+                    Some(0) => Self::FAST_POLL,
+                    Some(_) => Duration::ZERO,
+                })?;
             }
             self.take_ready(|received| take(received, classifier, tally, time));
             if last {
@@ -64,6 +73,9 @@ impl RingReceiver {
         let dropped = self.ring.statistics()?.dropped;
         tally.common.drops.add(DropCause::KernelRing, dropped - self.dropped);
         self.dropped = dropped;
+        if let Some(fast) = &mut self.fast {
+            fast.count_dropped(tally);
+        }
         Ok(())
     }
 }

@@ -1,6 +1,34 @@
 //! What has been seen already: exactly where memory allows, the recent past where it does not.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::sys::bpf::SharedArray;
+
+/// The memory of an exact set.
+#[derive(Debug)]
+pub(crate) enum Words {
+    Own(Box<[AtomicU64]>),
+    /// Programs in the kernel read it too. May be longer than is needed.
+    Shared(Arc<SharedArray>),
+}
+
+impl Deref for Words {
+    type Target = [AtomicU64];
+
+    #[inline]
+    fn deref(&self) -> &[AtomicU64] {
+        match self {
+            Self::Own(words) => words,
+            Self::Shared(words) => words,
+        }
+    }
+}
 
 /// A set of numbers below a limit, shared between threads without locks.
 #[derive(Debug)]
@@ -8,7 +36,7 @@ pub(crate) enum Seen {
     /// One bit for each number.
     Exact {
         /// The bits.
-        words: Box<[AtomicU64]>,
+        words: Words,
     },
     /// For more addresses than that: a table of the numbers seen last, each in the one slot that its hash
     /// gives. A number may be forgotten, and then counts as new; it is never taken for seen wrongly.
@@ -26,12 +54,27 @@ impl Seen {
 
     /// An empty set for numbers below `limit`.
     pub(crate) fn new(limit: u64) -> Self {
-        let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         if limit <= Self::EXACT_LIMIT {
-            Self::Exact { words: zeros(limit.div_ceil(64) as usize) }
+            Self::Exact { words: Words::Own(zeros(Self::words_for(limit))) }
         } else {
             Self::Recent { slots: zeros(Self::SLOTS) }
         }
+    }
+
+    /// An empty set for numbers below `limit` in memory that is shared, if it is long enough for that.
+    pub(crate) fn in_memory(limit: u64, memory: Option<&Arc<SharedArray>>) -> Self {
+        match memory.filter(|memory| memory.len() >= Self::words_for(limit)) {
+            Some(memory) => {
+                memory.iter().for_each(|word| word.store(0, Relaxed));
+                Self::Exact { words: Words::Shared(Arc::clone(memory)) }
+            }
+            None => Self::new(limit),
+        }
+    }
+
+    /// Words that an exact set of numbers below `limit` takes.
+    pub(crate) fn words_for(limit: u64) -> usize {
+        limit.div_ceil(64) as usize
     }
 
     /// Adds a number; true if it is new.
@@ -58,6 +101,10 @@ impl Seen {
             }
         }
     }
+}
+
+fn zeros(count: usize) -> Box<[AtomicU64]> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
 fn slot(slots: &[AtomicU64], number: u64) -> Option<&AtomicU64> {

@@ -1,6 +1,7 @@
 //! What the stages of a running scan know together: who answered, how often, and what goes out as an event.
 
 use std::{
+    io,
     net::IpAddr,
     ops::Range,
     sync::{
@@ -18,6 +19,7 @@ use crate::{
     Clock, Control, Event, Permutation,
     loss::Histories,
     space::{ProbeKind, ProbeSpace, Target},
+    sys::bpf::SharedArray,
 };
 
 /// A validated reply to one of our probes.
@@ -85,6 +87,65 @@ impl Common {
     }
 }
 
+/// Memory of tallies that programs in the kernel share: they leave out who has answered, and note when they send.
+#[derive(Clone, Debug)]
+pub(crate) struct TallyMemory {
+    /// For the bits of a stretch.
+    pub(crate) answered: Arc<SharedArray>,
+    /// For its times, if they are kept: two to a word.
+    pub(crate) sent_at: Option<Arc<SharedArray>>,
+    /// For the hosts that were met, if they are few enough.
+    pub(crate) hosts: Option<Arc<SharedArray>>,
+}
+
+impl TallyMemory {
+    /// Memory for stretches of a scan of so many positions and hosts.
+    pub(crate) fn new(positions: u64, hosts: u64) -> io::Result<Self> {
+        let array = |label, words: usize| SharedArray::new(label, words.max(1) as u32, 1).map(Arc::new);
+        let longest = positions.min(Tally::MAX_STRETCH);
+        Ok(Self {
+            answered: array("pr_answered", Seen::words_for(longest))?,
+            sent_at: (longest <= Tally::TIMED_TARGETS)
+                .then(|| array("pr_sent_at", longest.div_ceil(2) as usize))
+                .transpose()?,
+            hosts: (hosts <= Seen::EXACT_LIMIT)
+                .then(|| array("pr_hosts", Seen::words_for(hosts)))
+                .transpose()?,
+        })
+    }
+}
+
+/// When each target of a stretch was probed last: microseconds and attempt.
+#[derive(Debug)]
+enum Stamps {
+    Own(Box<[AtomicU32]>),
+    Shared(Arc<SharedArray>),
+}
+
+impl Stamps {
+    /// Zeros for so many targets, if memory allows.
+    fn new(targets: u64, memory: Option<&TallyMemory>) -> Option<Self> {
+        if targets > Tally::TIMED_TARGETS {
+            return None;
+        }
+        match memory.and_then(|memory| memory.sent_at.as_ref()) {
+            Some(shared) if shared.len() as u64 * 2 >= targets => {
+                shared.iter().for_each(|word| word.store(0, Relaxed));
+                Some(Self::Shared(Arc::clone(shared)))
+            }
+            _ => Some(Self::Own((0..targets).map(|_| AtomicU32::new(0)).collect())),
+        }
+    }
+
+    #[inline]
+    fn get(&self, place: usize) -> Option<&AtomicU32> {
+        match self {
+            Self::Own(stamps) => stamps.get(place),
+            Self::Shared(stamps) => stamps.halves().get(place),
+        }
+    }
+}
+
 /// The shared state of one stretch of a scan. No locks: the transmit loop reads it for every probe.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -96,8 +157,8 @@ pub(crate) struct Tally {
     /// Places in the stretch whose target has answered.
     answered: Seen,
     answered_count: AtomicU64,
-    /// When each target was probed last, where memory allows: microseconds and attempt.
-    sent_at: Option<Box<[AtomicU32]>>,
+    /// When each target was probed last, where memory allows.
+    sent_at: Option<Stamps>,
     /// Targets whose first answer came to attempt 0, 1, 2 …: TCP only, whose answers are not rate-limited.
     first_answers: [AtomicU64; Histories::ATTEMPTS],
     /// The longest round-trip time of any answer, in microseconds; 0 as long as none is known.
@@ -116,16 +177,21 @@ impl Tally {
     const TIME_MASK: u32 = (1 << (u32::BITS - Self::ATTEMPT_BITS)) - 1;
 
     /// Nobody of this stretch of the order has answered yet.
-    pub(crate) fn new(order: Permutation, stretch: Range<u64>, wanted: Wanted, common: Common) -> Self {
+    pub(crate) fn new(
+        order: Permutation,
+        stretch: Range<u64>,
+        wanted: Wanted,
+        common: Common,
+        memory: Option<&TallyMemory>,
+    ) -> Self {
         let targets = stretch.end - stretch.start;
         Self {
             common,
             wanted,
             order,
             stretch,
-            answered: Seen::new(targets),
-            sent_at: (targets <= Self::TIMED_TARGETS)
-                .then(|| (0..targets).map(|_| AtomicU32::new(0)).collect()),
+            answered: Seen::in_memory(targets, memory.map(|memory| &memory.answered)),
+            sent_at: Stamps::new(targets, memory),
             answered_count: AtomicU64::new(0),
             first_answers: Default::default(),
             slowest_us: AtomicU32::new(0),
@@ -203,10 +269,15 @@ impl Tally {
     #[inline]
     pub(crate) fn stamp(&self, position: u64, attempt: u8, now_us: u64) {
         let place = (position - self.stretch.start) as usize;
-        if let Some(cell) = self.sent_at.as_deref().and_then(|cells| cells.get(place)) {
+        if let Some(cell) = self.sent_at.as_ref().and_then(|stamps| stamps.get(place)) {
             let time = now_us as u32 & Self::TIME_MASK;
-            cell.store(time << Self::ATTEMPT_BITS | u32::from(attempt) & 0b11, Relaxed);
+            cell.store(time << Self::ATTEMPT_BITS | Self::stamp_bits(attempt) as u32, Relaxed);
         }
+    }
+
+    /// What a stamp, microseconds × 4 modulo 2³², holds of the attempt.
+    pub(crate) fn stamp_bits(attempt: u8) -> u64 {
+        u64::from(attempt) & ((1 << Self::ATTEMPT_BITS) - 1)
     }
 
     /// Where in the stretch a target is.
@@ -219,7 +290,7 @@ impl Tally {
     /// Partridge 1987).
     fn round_trip_us(&self, reply: &Reply, received_at: Duration) -> Option<u32> {
         let place = self.place(&reply.target)? as usize;
-        let stamp = self.sent_at.as_deref()?.get(place)?.load(Relaxed);
+        let stamp = self.sent_at.as_ref()?.get(place)?.load(Relaxed);
         if u32::from(reply.attempt?) & 0b11 != stamp & 0b11 {
             return None;
         }
@@ -320,7 +391,7 @@ mod tests {
             hosts: Arc::new(Seen::new(256)),
         };
         let wanted = Wanted { closed: false, ports: true };
-        (Tally::new(Permutation::new(space().len(), 3), stretch, wanted, common), found)
+        (Tally::new(Permutation::new(space().len(), 3), stretch, wanted, common, None), found)
     }
 
     fn reply(tally: &Tally, position: u64, attempt: u8) -> Reply {

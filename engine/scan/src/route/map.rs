@@ -83,6 +83,11 @@ impl RouteMap {
             .map(|block| (address(block.first), address(block.last)))
     }
 
+    /// All blocks in the order of their numbers: first and last address, and the way.
+    pub(crate) fn all_blocks(&self) -> impl Iterator<Item = (IpAddr, IpAddr, Hop)> + '_ {
+        self.blocks.iter().map(|block| (address(block.first), address(block.last), block.hop))
+    }
+
     /// The way to a target.
     #[inline]
     pub(crate) fn hop(&self, target: IpAddr) -> Option<Hop> {

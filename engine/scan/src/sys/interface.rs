@@ -91,9 +91,26 @@ impl Interface {
     }
 }
 
+/// Packets that the interface called `name` has sent, as its driver counts them.
+pub fn sent_packets(name: &str) -> io::Result<u64> {
+    // The thread's own namespace: /sys shows that of whoever mounted it.
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    let found = table.lines().find_map(|line| packets_sent(line, name));
+    found.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("no network interface is called {name:?}"))
+    })
+}
+
 /// Queues that the interface called `name` sends through at once; one if its driver does not tell.
 pub fn transmit_queues(name: &str) -> u32 {
     socket::transmit_channels(name).unwrap_or(1).max(1)
+}
+
+/// The tenth number behind the name: eight about receiving come first, then bytes.
+fn packets_sent(line: &str, name: &str) -> Option<u64> {
+    let (interface, numbers) = line.split_once(':')?;
+    let sent = numbers.split_whitespace().nth(9)?.parse().ok()?;
+    (interface.trim() == name).then_some(sent)
 }
 
 fn network(entry: &InterfaceAddress) -> Option<IpNet> {
@@ -104,4 +121,23 @@ fn network(entry: &InterfaceAddress) -> Option<IpNet> {
         _ => return None,
     };
     IpNet::with_netmask(address, mask).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_the_tenth_number() {
+        let line = "  eth0: 1000 10 0 0 0 0 0 0 2000 20 1 0 0 0 0 0";
+        assert_eq!(packets_sent(line, "eth0"), Some(20));
+        assert_eq!(packets_sent(line, "eth"), None);
+        assert_eq!(packets_sent(" face |bytes    packets errs drop", "face"), None);
+    }
+
+    #[test]
+    fn loopback_has_a_count() {
+        assert!(sent_packets("lo").is_ok());
+        assert_eq!(sent_packets("nonsense0").expect_err("not there").kind(), io::ErrorKind::NotFound);
+    }
 }

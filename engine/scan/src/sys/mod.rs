@@ -22,6 +22,7 @@
     reason = "rings are memory shared with the kernel, and some socket options have no safe wrapper"
 )]
 
+pub mod bpf;
 #[cfg(test)]
 mod fallback_tests;
 mod filter;
@@ -40,7 +41,7 @@ mod tx_xdp;
 use std::{io, time::Duration};
 
 pub use filter::ReplyFilter;
-pub use interface::{Interface, LinkKind, transmit_queues};
+pub use interface::{Interface, LinkKind, sent_packets, transmit_queues};
 pub use raw_ip::RawIpBatch;
 pub use reserve::{OnReply, ReservedPorts};
 pub use rx_ring::{Block, Received, RxConfig, RxRing, RxStatistics};

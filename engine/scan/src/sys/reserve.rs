@@ -81,9 +81,14 @@ fn reserve(port: u16, kind: Type, on_reply: OnReply) -> io::Result<Socket> {
     };
     // Nobody reads from these sockets; without the filter UDP replies would queue up.
     let drop_all = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
-    socket.attach_filter(&[drop_all])?;
+    let is_filtered = match socket.attach_filter(&[drop_all]) {
+        Ok(()) => true,
+        // Recent kernels want CAP_NET_ADMIN for a filter on TCP. Without it replies to the port are reset.
+        Err(error) if kind == Type::STREAM && error.kind() == io::ErrorKind::PermissionDenied => false,
+        Err(error) => return Err(error),
+    };
     socket.bind(&address.into())?;
-    if kind == Type::STREAM && on_reply == OnReply::Silence {
+    if kind == Type::STREAM && on_reply == OnReply::Silence && is_filtered {
         // A listening socket is found for every segment to the port, and its filter then drops it unanswered.
         socket.listen(1)?;
     }

@@ -36,6 +36,11 @@ impl TargetSet {
         self.v4.len() + self.v6.len()
     }
 
+    /// How many IPv4 addresses: those with the lowest numbers.
+    pub(crate) fn count_v4(&self) -> u64 {
+        self.v4.len()
+    }
+
     /// Never: a set that holds nothing cannot be built.
     pub const fn is_empty(&self) -> bool {
         false

@@ -1,12 +1,15 @@
 //! Which backend sends on a device: the best that works there, with a word on why the better ones do not.
 
-use std::io;
+use std::{cell::OnceCell, io};
 
+use super::{Facts, Generator, kernel};
 use crate::{
     BackendChoice, ScanConfig,
     probe::MAX_FRAME_BYTES,
+    receive::TallyMemory,
+    space::ProbeSpace,
     sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing, TxXdp, transmit_queues},
-    transmit::{Generator, lanes},
+    transmit::lanes,
 };
 
 /// A way of sending on Ethernet devices.
@@ -19,6 +22,7 @@ struct Backend {
 /// The backends for Ethernet devices, the fastest first. A new one is a line here; what it cannot do it refuses
 /// when it is opened.
 const BACKENDS: &[Backend] = &[
+    Backend { choice: BackendChoice::Kernel, name: "kernel", open: kernel::open },
     Backend { choice: BackendChoice::Xdp, name: "xdp", open: xdp },
     Backend { choice: BackendChoice::Ring, name: "ring", open: ring },
     Backend { choice: BackendChoice::Batch, name: "batch", open: batch },
@@ -27,7 +31,25 @@ const BACKENDS: &[Backend] = &[
 /// What is to be sent on which device.
 pub(crate) struct Request<'a> {
     pub(crate) interface: &'a Interface,
+    /// The interface's place among the devices of the scan.
+    pub(crate) device: usize,
     pub(crate) config: &'a ScanConfig,
+    /// Hardware addresses are not known yet.
+    pub(crate) facts: &'a Facts<'a>,
+    /// One for all devices of the scan.
+    pub(crate) memory: &'a OnceCell<TallyMemory>,
+}
+
+impl Request<'_> {
+    /// Memory that programs in the kernel share with the tallies of this space, made when it is first asked for.
+    pub(crate) fn shared_memory(&self, space: &ProbeSpace) -> io::Result<TallyMemory> {
+        if let Some(memory) = self.memory.get() {
+            return Ok(memory.clone());
+        }
+        let positions = self.config.shard.positions(space.len());
+        let memory = TallyMemory::new(positions.end - positions.start, space.targets().count())?;
+        Ok(self.memory.get_or_init(|| memory).clone())
+    }
 }
 
 /// A backend opened on a device.
@@ -47,6 +69,8 @@ pub(crate) enum Refusal {
     Unfit(String),
     /// The system said no.
     System(io::Error),
+    /// Others do as well what is asked for; not worth a word.
+    Unneeded,
 }
 
 impl From<io::Error> for Refusal {
@@ -56,13 +80,14 @@ impl From<io::Error> for Refusal {
 }
 
 impl Refusal {
-    fn because(&self) -> String {
+    pub(crate) fn because(&self) -> String {
         match self {
             Self::Unfit(why) => why.clone(),
             Self::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 "this process may not".to_owned()
             }
             Self::System(error) => error.to_string(),
+            Self::Unneeded => "others do as well".to_owned(),
         }
     }
 }
@@ -105,6 +130,7 @@ fn first_that_works(request: &Request<'_>, backends: &[Backend]) -> Result<Chose
                 let why = explain(backend, asked, device, &refused);
                 return Ok(Chosen { sender, name: backend.name, why });
             }
+            Err(Refusal::Unneeded) => {}
             Err(refusal) => {
                 refused.push(format!("{} refused because {}", backend.name, refusal.because()));
                 last = Some(refusal);
@@ -162,7 +188,12 @@ fn batch(request: &Request<'_>) -> Result<Sender, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TargetSetBuilder;
+    use crate::{
+        TargetSetBuilder,
+        cookie::{CookieKey, SourcePorts},
+        network::Paths,
+        probe::Payloads,
+    };
 
     fn refuses(_: &Request<'_>) -> Result<Sender, Refusal> {
         Err(Refusal::Unfit("the device is made of wood".to_owned()))
@@ -209,7 +240,14 @@ mod tests {
         let targets = TargetSetBuilder::new().include("10.99.1.2").and_then(TargetSetBuilder::build);
         let mut config = ScanConfig::new(targets.expect("targets"), "80".parse().expect("ports"));
         config.backend = asked;
-        first_that_works(&Request { interface: &interface, config: &config }, backends)
+        let (paths, payloads) = (Paths::default(), Payloads::default());
+        let ports = SourcePorts::new(61_000, 1).expect("fits");
+        let facts =
+            Facts { paths: &paths, payloads: &payloads, key: &CookieKey::new([1, 2]), ports, carried: &[] };
+        let memory = OnceCell::new();
+        let request =
+            Request { interface: &interface, device: 0, config: &config, facts: &facts, memory: &memory };
+        first_that_works(&request, backends)
     }
 
     fn choose_one(asked: BackendChoice, backends: &[Backend]) -> Chosen {

@@ -1,12 +1,12 @@
 //! Probing with frames of our own, through any [`FrameSink`].
 
-use std::{io, thread, time::Duration};
+use std::{io, ops::Range, thread, time::Duration};
 
 use portreeve_model::MacAddress;
 use portreeve_wire::ethernet;
 
 use super::{
-    Facts, Pass, Sender, Transmit,
+    Carried, Facts, Pass, Sender, Share, Transmit,
     lanes::{Sinks, is_worth_splitting, run_lanes, split},
 };
 use crate::{
@@ -21,14 +21,27 @@ use crate::{
 impl Transmit for Network {
     fn send_pass(&mut self, pass: &mut Pass<'_>) -> Result<u64, ScanError> {
         let Self { senders, paths, payloads, key, ports, .. } = self;
-        let facts = Facts { paths, payloads, key, ports: *ports };
-        generate(senders, pass, &facts)?;
-        let lanes = split(senders);
-        if lanes.len() > 1 && is_worth_splitting(pass) {
-            return run_lanes(lanes, facts, pass);
+        let facts = Facts { paths, payloads, key, ports: *ports, carried: &[] };
+        let shares = shares(senders, pass);
+        let whole = shares.iter().position(|share| matches!(share, Share::All));
+        if let Some(generator) = whole.and_then(|whole| senders.get_mut(whole)?.generator.as_mut()) {
+            return generator.send(pass, pass.positions.clone(), &facts);
         }
-        let Some(sinks) = lanes.into_iter().next() else { return Ok(pass.reached()) };
-        Queue::new(sinks, facts, pass.attempt).run(pass)?;
+        let carried: Vec<Carried> = shares.iter().filter_map(Share::part).collect();
+        if carried.is_empty() {
+            return send_frames(senders, facts, pass);
+        }
+        let facts = Facts { carried: &carried, ..facts };
+        for part in turns(pass) {
+            if !generate(senders, &shares, pass, &part, &facts)? {
+                return Ok(part.start);
+            }
+            pass.positions = part;
+            send_frames(senders, facts, pass)?;
+            if !pass.is_over() {
+                break;
+            }
+        }
         Ok(pass.reached())
     }
 
@@ -37,17 +50,51 @@ impl Transmit for Network {
     }
 }
 
-/// Lets the generators send what they can of a pass. They know no ceilings for hosts and networks.
-fn generate(senders: &mut [Sender], pass: &mut Pass<'_>, facts: &Facts<'_>) -> Result<(), ScanError> {
-    if pass.ceilings.are_set() {
-        return Ok(());
+/// Sends what no generator carries, through as many lanes as are worth it; returns the first position that was not
+/// dealt with.
+fn send_frames(senders: &mut [Sender], facts: Facts<'_>, pass: &mut Pass<'_>) -> Result<u64, ScanError> {
+    let lanes = split(senders);
+    if lanes.len() > 1 && is_worth_splitting(pass) {
+        return run_lanes(lanes, facts, pass);
     }
-    for (device, sender) in senders.iter_mut().enumerate() {
-        if let Some(generator) = &mut sender.generator {
-            pass.positions.start = generator.send_pass(device, pass, facts)?;
+    let Some(sinks) = lanes.into_iter().next() else { return Ok(pass.reached()) };
+    Queue::new(sinks, facts, pass.attempt).run(pass)?;
+    Ok(pass.reached())
+}
+
+/// What each sender's generator takes of the pass. They know no ceilings for hosts and networks.
+fn shares(senders: &[Sender], pass: &Pass<'_>) -> Vec<Share> {
+    let share = |sender: &Sender| match &sender.generator {
+        Some(generator) if !pass.ceilings.are_set() => generator.share(pass),
+        _ => Share::Nothing,
+    };
+    senders.iter().map(share).collect()
+}
+
+/// Where generators and loop share a pass they take turns, a quarter of a second each; after a cancelled scan no more
+/// than that is sent twice.
+fn turns(pass: &Pass<'_>) -> impl Iterator<Item = Range<u64>> + use<> {
+    let step = u64::from(pass.pace.rate().0 / 4).clamp(1 << 14, 1 << 20);
+    let positions = pass.positions.clone();
+    let end = positions.end;
+    positions.step_by(step as usize).map(move |start| start..end.min(start + step))
+}
+
+/// Lets the generators send their parts of these positions; false if they did not get to the end.
+fn generate(
+    senders: &mut [Sender],
+    shares: &[Share],
+    pass: &mut Pass<'_>,
+    positions: &Range<u64>,
+    facts: &Facts<'_>,
+) -> Result<bool, ScanError> {
+    for (sender, share) in senders.iter_mut().zip(shares) {
+        let Some(generator) = sender.generator.as_mut().filter(|_| share.part().is_some()) else { continue };
+        if generator.send(pass, positions.clone(), facts)? < positions.end {
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Frames between two flushes.
@@ -109,6 +156,9 @@ impl<'a> Queue<'a> {
         while left > 0
             && let Some((position, target)) = pass.take(now)
         {
+            if self.facts.carried.iter().any(|carried| carried(&target)) {
+                continue;
+            }
             match self.put(&target, pass) {
                 Ok(()) => {
                     pass.tally.stamp(position, self.attempt, now_us);

@@ -3,10 +3,12 @@
 mod choose;
 mod connect;
 mod frames;
+mod kernel;
 mod lanes;
 
 use std::{
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,7 +23,7 @@ use crate::{
     network::Paths,
     pace::Pace,
     probe::Payloads,
-    receive::Tally,
+    receive::{KernelReceiver, Tally},
     space::{ProbeSpace, Target},
 };
 
@@ -36,13 +38,45 @@ pub(crate) trait Transmit: Send {
     fn settles_itself(&self) -> bool;
 }
 
-/// Makes the frames of a pass by itself, past the loop that fills a [`crate::sys::FrameSink`]: in the kernel, say.
+/// Makes the frames of passes by itself, past the loop that fills a [`crate::sys::FrameSink`]: in the kernel, say.
 pub(crate) trait Generator: Send {
-    /// Sends probes to the targets of the pass from its first position on, in order and at pace, as far as it
-    /// can, and returns the first position that was not dealt with: the loop goes on from there. A pass that is
-    /// nothing for this generator (some targets go through another device than number `device`, say) it leaves
-    /// alone, by returning its first position.
-    fn send_pass(&mut self, device: usize, pass: &mut Pass<'_>, facts: &Facts<'_>) -> Result<u64, ScanError>;
+    /// How much of a pass it can send.
+    fn share(&self, pass: &Pass<'_>) -> Share;
+
+    /// Sends one probe to every target of its share at these positions of the pass that is still wanted, in order
+    /// and at pace, until the end or until the scan is cancelled. Returns the first position that it may not have
+    /// dealt with. Counts positions as done if its share is all of the pass.
+    fn send(
+        &mut self,
+        pass: &mut Pass<'_>,
+        positions: Range<u64>,
+        facts: &Facts<'_>,
+    ) -> Result<u64, ScanError>;
+
+    /// The receiving end that came with it, once.
+    fn take_receiver(&mut self) -> Option<KernelReceiver>;
+}
+
+/// How much of a pass a generator sends.
+#[derive(Clone)]
+pub(crate) enum Share {
+    All,
+    Nothing,
+    /// Those targets that it carries.
+    Part(Carried),
+}
+
+/// Whether a generator sends the probes to a target.
+pub(crate) type Carried = Arc<dyn Fn(&Target) -> bool + Send + Sync>;
+
+impl Share {
+    /// What is carried, if it is a part.
+    pub(crate) fn part(&self) -> Option<Carried> {
+        match self {
+            Self::All | Self::Nothing => None,
+            Self::Part(carried) => Some(Arc::clone(carried)),
+        }
+    }
 }
 
 /// What frames are made of, besides the pass. Hardware addresses are known by then.
@@ -52,6 +86,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) payloads: &'a Payloads,
     pub(crate) key: &'a CookieKey,
     pub(crate) ports: SourcePorts,
+    /// What generators send in this pass.
+    pub(crate) carried: &'a [Carried],
 }
 
 /// One round of probes: which positions of the order, and what decides whether each is sent.

@@ -1,0 +1,249 @@
+//! The receiving program, emitted for one scan and device.
+//!
+//! R6 is the context, R7 the frame, R8 its length behind the link header, R9 the record.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    cookie::{CookieKey, SourcePorts},
+    kernel_code::cookie,
+    sys::bpf::{
+        Action, Alu, Assembler, Atomic, Bits, Compare, Helper, Label, Register, RingBuffer, SharedArray, Size,
+    },
+};
+use Compare::{AnySet, Equal, Greater, Less, NotEqual};
+use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9};
+use Size::{Byte, Double, Half, Word};
+
+/// What the program counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// A reply that there was no room for.
+    Full,
+    /// To one of our ports, and no answer to a SYN.
+    UnexpectedFlags,
+    /// Without our cookie.
+    WrongCookie,
+}
+
+impl Count {
+    pub(super) const ALL: [Self; 3] = [Self::Full, Self::UnexpectedFlags, Self::WrongCookie];
+
+    fn offset(self) -> i16 {
+        self as i16 * 8
+    }
+}
+
+/// All that the program is made of.
+pub(super) struct Ingredients<'a> {
+    /// Our addresses on the device.
+    pub(super) ours: &'a [Ipv4Addr],
+    pub(super) ports: SourcePorts,
+    pub(super) key: &'a CookieKey,
+    pub(super) ring: &'a RingBuffer,
+    pub(super) counts: &'a SharedArray,
+}
+
+/// Offsets in a frame: Ethernet, IPv4 without options, TCP.
+mod frame {
+    pub const ETHER_TYPE: i16 = 12;
+    pub const IP: i16 = 14;
+    pub const TOTAL_LENGTH: i16 = 16;
+    pub const FRAGMENT: i16 = 20;
+    pub const PROTOCOL: i16 = 23;
+    pub const SOURCE: i16 = 26;
+    pub const DESTINATION: i16 = 30;
+    pub const SOURCE_PORT: i16 = 34;
+    pub const DESTINATION_PORT: i16 = 36;
+    pub const ACKNOWLEDGEMENT: i16 = 42;
+    pub const FLAGS: i16 = 47;
+    /// End of a TCP header without options.
+    pub const END: i16 = 54;
+}
+
+/// As a load sees them on the wire.
+const IPV4: i32 = 0x0800_u16.to_be() as i32;
+const TCP: i32 = 6;
+/// "More fragments", and any offset.
+const FRAGMENTED: i32 = 0x3fff_u16.to_be() as i32;
+const RST: i32 = 0x04;
+const SYN: i32 = 0x02;
+const ACK: i32 = 0x10;
+
+/// Packets without TCP options, as resets are, and with as many as fit.
+const SHORT: i32 = 40;
+const LONG: i32 = 80;
+const TIME_BYTES: i32 = 8;
+
+/// BPF_RB_NO_WAKEUP: the reader looks by itself, which costs less than being woken a million times a second.
+const NO_WAKE_UP: i32 = 1;
+
+struct Ends {
+    /// Up the stack.
+    pass: Label,
+    /// To be counted and dropped.
+    forged: Label,
+    unexpected: Label,
+}
+
+pub(super) fn emit(ingredients: &Ingredients<'_>) -> Assembler {
+    let mut a = Assembler::new();
+    let ends = Ends { pass: a.label(), forged: a.label(), unexpected: a.label() };
+    let receiver = Receiver { i: ingredients, ends };
+    receiver.recognise(&mut a);
+    receiver.check(&mut a);
+    receiver.record(&mut a);
+    receiver.leave(&mut a);
+    a
+}
+
+struct Receiver<'a> {
+    i: &'a Ingredients<'a>,
+    ends: Ends,
+}
+
+impl Receiver<'_> {
+    /// Goes on with TCP over IPv4 to one of our addresses and ports; the rest is others' business.
+    fn recognise(&self, a: &mut Assembler) {
+        a.copy(R6, R1);
+        a.load(Word, R7, R1, 0);
+        a.load(Word, R2, R1, 4);
+        a.copy(R3, R7);
+        a.alu(Alu::Add, R3, i32::from(frame::END));
+        a.jump_if(Greater, R3, R2, self.ends.pass);
+        for (size, at, expected) in [
+            (Half, frame::ETHER_TYPE, IPV4),
+            // Version 4, and a header of five words: no options.
+            (Byte, frame::IP, 0x45),
+            (Byte, frame::PROTOCOL, TCP),
+        ] {
+            a.load(size, R3, R7, at);
+            a.jump_if(NotEqual, R3, expected, self.ends.pass);
+        }
+        a.load(Half, R3, R7, frame::FRAGMENT);
+        a.jump_if(AnySet, R3, FRAGMENTED, self.ends.pass);
+        let ours = a.label();
+        a.load(Word, R3, R7, frame::DESTINATION);
+        a.to_big_endian(R3, Bits::B32);
+        for address in self.i.ours {
+            a.constant(R4, u64::from(address.to_bits()));
+            a.jump_if(Equal, R3, R4, ours);
+        }
+        a.jump(self.ends.pass);
+        a.place(ours);
+        let ports = self.i.ports.range();
+        a.load(Half, R3, R7, frame::DESTINATION_PORT);
+        a.to_big_endian(R3, Bits::B16);
+        a.jump_if(Less, R3, i32::from(*ports.start()), self.ends.pass);
+        a.jump_if(Greater, R3, i32::from(*ports.end()), self.ends.pass);
+        // What is longer than any answer to a SYN, or shorter, the stack may explain.
+        a.load(Half, R8, R7, frame::TOTAL_LENGTH);
+        a.to_big_endian(R8, Bits::B16);
+        a.jump_if(Less, R8, SHORT, self.ends.pass);
+        a.jump_if(Greater, R8, LONG, self.ends.pass);
+    }
+
+    /// Goes on with SYN-ACKs and RSTs that acknowledge our cookie, as `classify.rs` does.
+    fn check(&self, a: &mut Assembler) {
+        let (answer, reset) = (a.label(), a.label());
+        a.load(Byte, R1, R7, frame::FLAGS);
+        a.jump_if(AnySet, R1, RST, reset);
+        a.copy(R2, R1);
+        a.alu(Alu::And, R2, SYN | ACK);
+        a.jump_if(NotEqual, R2, SYN | ACK, self.ends.unexpected);
+        a.jump(answer);
+        a.place(reset);
+        a.alu(Alu::And, R1, ACK);
+        a.jump_if(Equal, R1, 0, self.ends.forged);
+        a.place(answer);
+        cookie(
+            a,
+            self.i.key,
+            |a| {
+                a.load(Word, R0, R7, frame::DESTINATION);
+                a.to_big_endian(R0, Bits::B32);
+                a.alu(Alu::ShiftLeft, R0, 32);
+                a.load(Word, R5, R7, frame::SOURCE);
+                a.to_big_endian(R5, Bits::B32);
+                a.alu(Alu::Or, R0, R5);
+            },
+            |a| {
+                a.load(Half, R0, R7, frame::DESTINATION_PORT);
+                a.to_big_endian(R0, Bits::B16);
+                a.alu(Alu::ShiftLeft, R0, 16);
+                a.load(Half, R5, R7, frame::SOURCE_PORT);
+                a.to_big_endian(R5, Bits::B16);
+                a.alu(Alu::Or, R0, R5);
+            },
+        );
+        a.load(Word, R2, R7, frame::ACKNOWLEDGEMENT);
+        a.to_big_endian(R2, Bits::B32);
+        // In 32 bits the cookie wraps around as the number does.
+        a.alu32(Alu::Add, R1, 1);
+        a.jump_if(NotEqual, R1, R2, self.ends.forged);
+    }
+
+    /// Leaves time and packet in the ring buffer.
+    fn record(&self, a: &mut Assembler) {
+        let (long, written, full, failed) = (a.label(), a.label(), a.label(), a.label());
+        a.jump_if(NotEqual, R8, SHORT, long);
+        for (bytes, variable) in [(SHORT, false), (LONG, true)] {
+            if variable {
+                a.place(long);
+            }
+            a.map(R1, self.i.ring.reference());
+            a.copy(R2, TIME_BYTES + bytes);
+            a.copy(R3, 0);
+            a.call(Helper::RingReserve);
+            a.jump_if(Equal, R0, 0, full);
+            a.copy(R9, R0);
+            a.call(Helper::Nanoseconds);
+            a.store(Double, R9, 0, R0);
+            a.copy(R1, R6);
+            a.copy(R2, i32::from(frame::IP));
+            a.copy(R3, R9);
+            a.alu(Alu::Add, R3, TIME_BYTES);
+            if variable {
+                a.copy(R4, R8);
+            } else {
+                a.copy(R4, SHORT);
+            }
+            a.call(Helper::LoadBytes);
+            a.jump_if(NotEqual, R0, 0, failed);
+            a.copy(R1, R9);
+            a.copy(R2, NO_WAKE_UP);
+            a.call(Helper::RingSubmit);
+            a.jump(written);
+        }
+        // The frame is shorter than its packet claims to be.
+        a.place(failed);
+        a.copy(R1, R9);
+        a.copy(R2, NO_WAKE_UP);
+        a.call(Helper::RingDiscard);
+        a.jump(self.ends.pass);
+        a.place(full);
+        self.count_and_drop(a, Count::Full);
+        a.place(written);
+        a.copy(R0, Action::Drop as i32);
+        a.exit();
+    }
+
+    fn leave(&self, a: &mut Assembler) {
+        a.place(self.ends.unexpected);
+        self.count_and_drop(a, Count::UnexpectedFlags);
+        a.place(self.ends.forged);
+        self.count_and_drop(a, Count::WrongCookie);
+        a.place(self.ends.pass);
+        a.copy(R0, Action::Pass as i32);
+        a.exit();
+    }
+
+    /// Other processors count as well.
+    fn count_and_drop(&self, a: &mut Assembler, count: Count) {
+        a.map_value(R1, self.i.counts.reference(), 0);
+        a.copy(R2, 1);
+        a.atomic(Atomic::Add, R1, count.offset(), R2);
+        a.copy(R0, Action::Drop as i32);
+        a.exit();
+    }
+}

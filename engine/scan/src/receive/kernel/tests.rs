@@ -1,0 +1,191 @@
+//! The program against the classifier: the kernel runs it over packets of every sort, one at a time.
+
+use std::net::Ipv4Addr;
+
+use etherparse::{PacketBuilder, TcpHeader};
+use nix::unistd::Uid;
+
+use super::*;
+use crate::sys::bpf::Action;
+
+const US: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+const THEM: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 7);
+const KEY: CookieKey = CookieKey::new([3, 4]);
+const PORT: u16 = 61_000;
+
+struct Bench {
+    program: Program,
+    ring: RingBuffer,
+    counts: SharedArray,
+}
+
+impl Bench {
+    fn new() -> Option<Self> {
+        if !Uid::effective().is_root() {
+            assert_ne!(
+                std::env::var("CI").as_deref(),
+                Ok("true"),
+                "BPF tests need root, and CI runs them all"
+            );
+            eprintln!("skipped: loading BPF programs needs root");
+            return None;
+        }
+        let ring = RingBuffer::new("test_replies", 1 << 16).expect("map");
+        let counts = SharedArray::new("test_counts", 1, 3).expect("map");
+        let ports = SourcePorts::new(PORT, 2).expect("fits");
+        let ours = [Ipv4Addr::new(10, 99, 5, 5), US];
+        let ingredients = Ingredients { ours: &ours, ports, key: &KEY, ring: &ring, counts: &counts };
+        let program =
+            Program::load("test_receive", program::emit(&ingredients)).expect("the verifier agrees");
+        Some(Self { program, ring, counts })
+    }
+
+    /// What becomes of a frame, the packet in its record, and the frame afterwards.
+    fn run(&mut self, frame: &[u8]) -> (u32, Vec<Vec<u8>>, Vec<u8>) {
+        let mut frame = frame.to_vec();
+        let action = self.program.run_once(&mut frame).expect("runs");
+        let mut records = Vec::new();
+        self.ring.take_ready(|record| records.push(record[8..].to_vec()));
+        (action, records, frame)
+    }
+
+    fn counted(&self) -> [u64; 3] {
+        [0, 1, 2].map(|place: usize| self.counts[place].load(Relaxed))
+    }
+}
+
+fn cookie(attempt: u16) -> u32 {
+    KEY.syn((US.into(), PORT + attempt), (THEM.into(), 80))
+}
+
+fn frame(to: Ipv4Addr, port: u16, change: impl FnOnce(&mut TcpHeader)) -> Vec<u8> {
+    let mut tcp = TcpHeader::new(80, port, 77, 64_240);
+    change(&mut tcp);
+    let builder =
+        PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(THEM.octets(), to.octets(), 61).tcp_header(tcp);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[]).expect("fits");
+    frame.resize(frame.len().max(60), 0);
+    frame
+}
+
+fn syn_ack(tcp: &mut TcpHeader) {
+    (tcp.syn, tcp.ack, tcp.acknowledgment_number) = (true, true, cookie(0).wrapping_add(1));
+    tcp.set_options_raw(&[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7]).expect("fits");
+}
+
+fn reset(tcp: &mut TcpHeader) {
+    (tcp.rst, tcp.ack, tcp.acknowledgment_number) = (true, true, cookie(0).wrapping_add(1));
+}
+
+#[test]
+fn answers_become_records() {
+    let Some(mut bench) = Bench::new() else { return };
+    let closed = frame(US, PORT, reset);
+    let (action, records, _) = bench.run(&closed);
+    assert_eq!((action, records), (Action::Drop as u32, vec![closed[14..54].to_vec()]));
+    let open = frame(US, PORT, syn_ack);
+    let (action, records, _) = bench.run(&open);
+    assert_eq!(action, Action::Drop as u32);
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0][..60], open[14..74]);
+    assert_eq!(bench.counted(), [0; 3]);
+}
+
+#[test]
+fn options_of_any_length_are_kept() {
+    let Some(mut bench) = Bench::new() else { return };
+    for options in [&[][..], &[2, 4, 5, 0xb4][..], &[1; 40][..]] {
+        let open = frame(US, PORT, |tcp| {
+            syn_ack(tcp);
+            tcp.set_options_raw(options).expect("fits");
+        });
+        let (action, records, after) = bench.run(&open);
+        assert_eq!((action, after), (Action::Drop as u32, open.clone()));
+        assert_eq!(records[0][..40 + options.len()], open[14..54 + options.len()]);
+    }
+}
+
+#[test]
+fn what_pretends_to_answer_is_counted_and_dropped() {
+    let Some(mut bench) = Bench::new() else { return };
+    let forged = |change: fn(&mut TcpHeader)| {
+        move |tcp: &mut TcpHeader| {
+            syn_ack(tcp);
+            change(tcp);
+        }
+    };
+    let wrong = [
+        frame(US, PORT, forged(|tcp| tcp.acknowledgment_number ^= 1)),
+        frame(US, PORT, forged(|tcp| tcp.source_port = 81)),
+        frame(US, PORT + 1, syn_ack),
+        frame(US, PORT, |tcp| tcp.rst = true),
+    ];
+    for frame in &wrong {
+        let (action, records, _) = bench.run(frame);
+        assert_eq!((action, records.len()), (Action::Drop as u32, 0));
+    }
+    assert_eq!(bench.counted(), [0, 0, 4]);
+    for change in [|tcp: &mut TcpHeader| tcp.syn = true, |tcp: &mut TcpHeader| tcp.ack = true] {
+        let (action, records, _) = bench.run(&frame(US, PORT, change));
+        assert_eq!((action, records.len()), (Action::Drop as u32, 0));
+    }
+    assert_eq!(bench.counted(), [0, 2, 4]);
+}
+
+#[test]
+fn other_traffic_is_left_alone() {
+    let Some(mut bench) = Bench::new() else { return };
+    let mut fragment = frame(US, PORT, syn_ack);
+    fragment[20] = 0x20;
+    let mut options = frame(US, PORT, syn_ack);
+    options[14] = 0x46;
+    let mut tagged = frame(US, PORT, syn_ack);
+    tagged[12..14].copy_from_slice(&[0x81, 0]);
+    let mut long = frame(US, PORT, syn_ack);
+    long[16..18].copy_from_slice(&[0, 81]);
+    long.resize(200, 0);
+    let mut cut = frame(US, PORT, syn_ack);
+    cut[17] = 80;
+    let udp = {
+        let mut frame = Vec::new();
+        let builder =
+            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(THEM.octets(), US.octets(), 61).udp(53, PORT);
+        builder.write(&mut frame, &[0; 30]).expect("fits");
+        frame
+    };
+    let mut short = frame(US, PORT, reset);
+    short.truncate(50);
+    for other in [
+        frame(Ipv4Addr::new(10, 99, 0, 2), PORT, syn_ack),
+        frame(US, PORT - 1, syn_ack),
+        frame(US, PORT + 2, syn_ack),
+        fragment,
+        options,
+        tagged,
+        long,
+        cut,
+        udp,
+        short,
+    ] {
+        let (action, records, after) = bench.run(&other);
+        assert_eq!((action, records.len()), (Action::Pass as u32, 0), "{other:02x?}");
+        assert_eq!(after, other);
+    }
+    assert_eq!(bench.counted(), [0; 3]);
+}
+
+#[test]
+fn a_full_ring_is_counted() {
+    let Some(mut bench) = Bench::new() else { return };
+    let closed = frame(US, PORT, reset);
+    let mut kept = 0;
+    while bench.counted()[0] == 0 {
+        let mut frame = closed.clone();
+        assert_eq!(bench.program.run_once(&mut frame).expect("runs"), Action::Drop as u32);
+        kept += 1;
+    }
+    let mut taken = 0;
+    bench.ring.take_ready(|_| taken += 1);
+    assert_eq!(taken, kept - 1);
+}

@@ -1,0 +1,129 @@
+//! Where things are in the memory that the generator's programs share with us: words of 8 bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::sys::bpf::SharedArray;
+
+/// Bytes of a cache line: what different threads write is kept apart by so much.
+const LINE: u32 = 64;
+
+/// The next position that no thread has taken; alone in its line, since all threads add to it.
+pub(super) const NEXT: u32 = 0;
+/// Read by all, written by us.
+const SHARED: u32 = LINE;
+/// The first position that is not to be probed.
+pub(super) const END: u32 = SHARED;
+/// Anything but 0: send nothing more.
+pub(super) const STOP: u32 = SHARED + 8;
+/// Probes a nanosecond of each thread, times 2⁴⁰.
+pub(super) const RATE: u32 = SHARED + 16;
+/// The most that is made up for after a stall, in probes times 2⁴⁰.
+pub(super) const MOST_CREDIT: u32 = SHARED + 24;
+/// The most that may leave at once, in probes times 2⁴⁰.
+pub(super) const MOST_TOKENS: u32 = SHARED + 32;
+/// The first position of the stretch: that of bit 0 of the answered ones.
+pub(super) const STRETCH_START: u32 = SHARED + 40;
+/// Our port in this pass.
+pub(super) const SOURCE_PORT: u32 = SHARED + 48;
+/// The bits of the attempt in a stamp.
+pub(super) const ATTEMPT: u32 = SHARED + 56;
+/// When the scan began, by the kernel's monotonic clock, in nanoseconds.
+pub(super) const START_NS: u32 = SHARED + 64;
+/// The ways, of [`way::BYTES`] each, begin here.
+pub(super) const WAYS: u32 = 4 * LINE;
+
+/// Offsets in a way.
+pub(super) mod way {
+    /// Destination and source hardware address, as they stand in a frame.
+    pub const HARDWARE: i16 = 0;
+    /// Our address.
+    pub const SOURCE: i16 = 16;
+    /// Sum over the IP header's constant fields.
+    pub const IP_SUM: i16 = 24;
+    /// Sum over the constant fields of segment and pseudo-header.
+    pub const TCP_SUM: i16 = 32;
+    /// Anything but 0: each target has a hardware address of its own.
+    pub const ON_LINK: i16 = 40;
+    pub const BYTES: u32 = 64;
+    pub const SHIFT: i32 = 6;
+}
+
+/// Offsets in a thread's own memory.
+pub(super) mod thread {
+    /// The positions that it has taken and not dealt with.
+    pub const BLOCK_NEXT: i16 = 0;
+    pub const BLOCK_END: i16 = 8;
+    /// The position that it is at.
+    pub const POSITION: i16 = 16;
+    /// An image beyond the end whose walk goes on, or [`super::NOT_WALKING`].
+    pub const WALKING: i16 = 24;
+    /// Probes that may leave before the clock is asked.
+    pub const ALLOWANCE: i16 = 32;
+    /// When the clock was asked, in nanoseconds.
+    pub const ASKED_NS: i16 = 40;
+    /// Probes that are due, times 2⁴⁰.
+    pub const CREDIT: i16 = 48;
+    /// Probes that may leave at once, times 2⁴⁰.
+    pub const TOKENS: i16 = 56;
+    /// Time and attempt for the stamps of the allowance.
+    pub const STAMP: i16 = 64;
+    /// Counts since the programs were loaded.
+    pub const SENT: i16 = 72;
+    pub const NOT_ALLOWED: i16 = 80;
+    pub const NO_NEIGHBOR: i16 = 88;
+    pub const BYTES: u32 = 128;
+}
+
+/// No number of a target: targets are fewer than 2⁶³.
+pub(super) const NOT_WALKING: u64 = u64::MAX;
+
+/// Fixed point of credits and rates.
+pub(super) const FRACTION_BITS: i32 = 40;
+
+/// The control memory of a generator with so many ways and threads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) ways: u32,
+    pub(super) threads: u32,
+}
+
+impl Layout {
+    pub(super) fn words(self) -> u32 {
+        self.thread(self.threads) / 8
+    }
+
+    /// Where a thread's memory begins.
+    pub(super) fn thread(self, number: u32) -> u32 {
+        WAYS + self.ways * way::BYTES + number * thread::BYTES
+    }
+}
+
+/// The control memory by name.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) memory: SharedArray,
+    pub(super) layout: Layout,
+}
+
+impl Control {
+    pub(super) fn shared(&self, offset: u32) -> &AtomicU64 {
+        &self.memory[(offset / 8) as usize]
+    }
+
+    pub(super) fn set(&self, offset: u32, value: u64) {
+        self.shared(offset).store(value, Relaxed);
+    }
+
+    pub(super) fn get(&self, offset: u32) -> u64 {
+        self.shared(offset).load(Relaxed)
+    }
+
+    pub(super) fn thread(&self, number: u32, field: i16) -> &AtomicU64 {
+        self.shared(self.layout.thread(number) + field as u32)
+    }
+
+    /// A count over all threads.
+    pub(super) fn sum(&self, field: i16) -> u64 {
+        (0..self.layout.threads).map(|number| self.thread(number, field).load(Relaxed)).sum()
+    }
+}

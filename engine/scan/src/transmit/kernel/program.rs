@@ -1,0 +1,538 @@
+//! The generator's program, emitted for one scan and one thread.
+//!
+//! The kernel hands it one frame after another. For each it takes the next position of the probe order, finds out
+//! which target that is and whether it still wants a probe, writes the whole frame and redirects it to the device;
+//! where pace or order have nothing for it, the frame is dropped and comes again. In the order of the code:
+//!
+//! 1. *pace*: two buckets as in `pace.rs`, filled from the clock when what they last allowed is used up;
+//! 2. *order*: positions in blocks from a counter that all threads share, put through the permutation; a walk or
+//!    a search that takes too long for one frame goes on with the next;
+//! 3. *target*: index to port, address, way and neighbour, by tables; answered targets are passed over;
+//! 4. *gate*: the address must lie in the range of targets that it was taken from;
+//! 5. *frame*: everything, since a frame that was sent before may have been changed by whoever got it.
+//!
+//! R6 is the thread's memory, R7 the frame, R8 the shared memory and later the way, R9 the image, then the address.
+
+use super::{
+    layout::{self, Layout, thread, way},
+    plan::{Plan, Segment},
+    tables::Tables,
+};
+use crate::{
+    Permutation,
+    cookie::CookieKey,
+    kernel_code::{cookie, finish_checksum, permute},
+    sys::bpf::{
+        Action, Alu, Assembler, Atomic, Bits, Compare, DeviceMap, Helper, Label, MapReference, Register, Size,
+    },
+};
+use Compare::{AtLeast, AtMost, Equal, Greater, Less, NotEqual};
+use Register::{Frame, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9};
+use Size::{Double, Half, Word};
+
+/// Positions that a thread takes at a time.
+pub(super) const BLOCK: u64 = 256;
+/// Positions and steps of walks that are tried for one frame.
+pub(super) const TRIES: i32 = 32;
+/// Frames between two looks at the clock, at most: what the times of probes are exact to.
+const MOST_ALLOWED: i32 = 64;
+/// The longest stall that is made up for, in nanoseconds: one call to run the program ends and the next begins
+/// within it.
+pub(super) const CATCH_UP_NS: u64 = 50_000_000;
+
+/// Places in the stack frame.
+mod local {
+    pub const KEY: i16 = -4;
+    pub const TRIES: i16 = -16;
+    pub const HOST: i16 = -24;
+    /// Both ports, ours above.
+    pub const PORTS: i16 = -32;
+    /// Place of the position in the stretch.
+    pub const PLACE: i16 = -40;
+    pub const LOW: i16 = -48;
+    pub const HIGH: i16 = -56;
+    pub const KIND: i16 = -64;
+}
+
+/// Where the checksums are in a frame.
+pub(super) const IP_CHECKSUM: usize = 24;
+pub(super) const TCP_CHECKSUM: usize = 50;
+
+/// Offsets in a frame.
+mod frame {
+    pub const HARDWARE_END: i16 = 12;
+    pub const SOURCE: i16 = 26;
+    pub const DESTINATION: i16 = 30;
+    pub const PORTS: i16 = 34;
+    pub const SEQUENCE: i16 = 38;
+}
+
+/// All that a program is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Ingredients<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) tables: &'a Tables,
+    pub(super) order: &'a Permutation,
+    pub(super) key: &'a CookieKey,
+    /// A frame with zeros where probes differ.
+    pub(super) blank: &'a [u8],
+    pub(super) control: MapReference,
+    pub(super) layout: Layout,
+    pub(super) device: &'a DeviceMap,
+}
+
+/// Labels that are jumped to from everywhere.
+struct Ends {
+    /// Nothing for this frame.
+    drop: Label,
+    /// This position needs no probe; on to the next.
+    pass_over: Label,
+}
+
+/// The program for a thread.
+pub(super) fn emit(ingredients: &Ingredients<'_>, thread_number: u32) -> Assembler {
+    let mut a = Assembler::new();
+    let ends = Ends { drop: a.label(), pass_over: a.label() };
+    let g = Generator { i: ingredients, ends };
+    g.enter(&mut a, thread_number);
+    g.pace(&mut a);
+    g.select(&mut a);
+    g.reach(&mut a);
+    g.write(&mut a);
+    g.leave(&mut a);
+    a
+}
+
+struct Generator<'a> {
+    i: &'a Ingredients<'a>,
+    ends: Ends,
+}
+
+impl Generator<'_> {
+    /// Checks the frame's room and finds the memory.
+    fn enter(&self, a: &mut Assembler, thread_number: u32) {
+        a.load(Word, R7, R1, 0);
+        a.load(Word, R2, R1, 4);
+        a.copy(R3, R7);
+        a.alu(Alu::Add, R3, self.i.blank.len() as i32);
+        a.jump_if(Greater, R3, R2, self.ends.drop);
+        a.map_value(R6, self.i.control, self.i.layout.thread(thread_number));
+        a.map_value(R8, self.i.control, 0);
+        a.load(Double, R1, R8, layout::STOP as i16);
+        a.jump_if(NotEqual, R1, 0, self.ends.drop);
+    }
+
+    /// Goes on if a probe is due.
+    fn pace(&self, a: &mut Assembler) {
+        let (allowed, credit_kept, tokens_kept, least) = (a.label(), a.label(), a.label(), a.label());
+        a.load(Double, R1, R6, thread::ALLOWANCE);
+        a.jump_if(NotEqual, R1, 0, allowed);
+        a.call(Helper::Nanoseconds);
+        self.stamp_time(a);
+        a.load(Double, R1, R6, thread::ASKED_NS);
+        a.store(Double, R6, thread::ASKED_NS, R0);
+        a.copy(R2, R0);
+        a.alu(Alu::Sub, R2, R1);
+        at_most(a, R2, CATCH_UP_NS as i32);
+        a.load(Double, R3, R8, layout::RATE as i16);
+        a.alu(Alu::Mul, R2, R3);
+        // What is due.
+        a.load(Double, R4, R6, thread::CREDIT);
+        a.alu(Alu::Add, R4, R2);
+        a.load(Double, R3, R8, layout::MOST_CREDIT as i16);
+        a.jump_if(AtMost, R4, R3, credit_kept);
+        a.copy(R4, R3);
+        a.place(credit_kept);
+        // What may leave at once: half as much again, so that a stall is made up for.
+        a.copy(R5, R2);
+        a.alu(Alu::ShiftRight, R5, 1);
+        a.alu(Alu::Add, R5, R2);
+        a.load(Double, R3, R6, thread::TOKENS);
+        a.alu(Alu::Add, R5, R3);
+        a.load(Double, R3, R8, layout::MOST_TOKENS as i16);
+        a.jump_if(AtMost, R5, R3, tokens_kept);
+        a.copy(R5, R3);
+        a.place(tokens_kept);
+        a.copy(R1, R4);
+        a.jump_if(AtMost, R4, R5, least);
+        a.copy(R1, R5);
+        a.place(least);
+        a.alu(Alu::ShiftRight, R1, layout::FRACTION_BITS);
+        at_most(a, R1, MOST_ALLOWED);
+        a.copy(R2, R1);
+        a.alu(Alu::ShiftLeft, R2, layout::FRACTION_BITS);
+        a.alu(Alu::Sub, R4, R2);
+        a.alu(Alu::Sub, R5, R2);
+        a.store(Double, R6, thread::CREDIT, R4);
+        a.store(Double, R6, thread::TOKENS, R5);
+        a.jump_if(Equal, R1, 0, self.ends.drop);
+        a.store(Double, R6, thread::ALLOWANCE, R1);
+        a.place(allowed);
+    }
+
+    /// What the tally keeps of the time in R0: microseconds since the scan began, and the attempt.
+    fn stamp_time(&self, a: &mut Assembler) {
+        if self.i.tables.sent_at.is_none() {
+            return;
+        }
+        a.load(Double, R2, R8, layout::START_NS as i16);
+        a.copy(R1, R0);
+        a.alu(Alu::Sub, R1, R2);
+        a.alu(Alu::Div, R1, 1000);
+        a.alu(Alu::ShiftLeft, R1, 2);
+        a.load(Double, R2, R8, layout::ATTEMPT as i16);
+        a.alu(Alu::Or, R1, R2);
+        a.store(Double, R6, thread::STAMP, R1);
+    }
+
+    /// Finds the next target that wants a probe: its address in R9, its way in R8.
+    fn select(&self, a: &mut Assembler) {
+        let [again, next, have, walk, found, exhausted] = std::array::from_fn(|_| a.label());
+        a.load(Double, R9, R6, thread::WALKING);
+        a.store_constant(Double, Frame, local::TRIES, TRIES);
+
+        a.place(again);
+        a.constant(R1, layout::NOT_WALKING);
+        a.jump_if(NotEqual, R9, R1, walk);
+        a.load(Double, R1, R6, thread::BLOCK_NEXT);
+        a.load(Double, R2, R6, thread::BLOCK_END);
+        a.jump_if(Less, R1, R2, have);
+        // A new block. The counter may run past the end, by a block for each thread.
+        a.load(Double, R3, R8, layout::END as i16);
+        a.load(Double, R1, R8, layout::NEXT as i16);
+        a.jump_if(AtLeast, R1, R3, exhausted);
+        a.copy(R1, BLOCK as i32);
+        a.atomic(Atomic::FetchAdd, R8, layout::NEXT as i16, R1);
+        a.jump_if(AtLeast, R1, R3, exhausted);
+        a.copy(R2, R1);
+        a.alu(Alu::Add, R2, BLOCK as i32);
+        let whole = a.label();
+        a.jump_if(AtMost, R2, R3, whole);
+        a.copy(R2, R3);
+        a.place(whole);
+        a.store(Double, R6, thread::BLOCK_END, R2);
+        a.place(have);
+        a.store(Double, R6, thread::POSITION, R1);
+        a.copy(R9, R1);
+        a.alu(Alu::Add, R1, 1);
+        a.store(Double, R6, thread::BLOCK_NEXT, R1);
+
+        a.place(walk);
+        permute(a, self.i.order, R9);
+        a.constant(R1, self.i.order.len());
+        a.jump_if(AtLeast, R9, R1, next);
+        self.split(a);
+        self.leave_answered_out(a);
+        self.leave_hosts_out(a);
+        self.find_segment(a);
+        a.jump(found);
+
+        a.place(self.ends.pass_over);
+        a.constant(R9, layout::NOT_WALKING);
+        a.place(next);
+        a.load(Double, R1, Frame, local::TRIES);
+        a.alu(Alu::Sub, R1, 1);
+        a.store(Double, Frame, local::TRIES, R1);
+        a.jump_if(NotEqual, R1, 0, again);
+        a.place(exhausted);
+        a.store(Double, R6, thread::WALKING, R9);
+        a.jump(self.ends.drop);
+        a.place(found);
+    }
+
+    /// Index to host and port; targets of other kinds and families are others' work.
+    fn split(&self, a: &mut Assembler) {
+        let plan = self.i.plan;
+        let (kind, host) = (R1, R2);
+        a.copy(kind, R9);
+        a.copy(host, R9);
+        if plan.addresses.is_power_of_two() {
+            a.alu(Alu::ShiftRight, kind, plan.addresses.trailing_zeros() as i32);
+            a.constant(R3, plan.addresses - 1);
+            a.alu(Alu::And, host, R3);
+        } else {
+            a.constant(R3, plan.addresses);
+            a.alu(Alu::Div, kind, R3);
+            a.alu(Alu::Mul, R3, kind);
+            a.alu(Alu::Sub, host, R3);
+        }
+        if plan.first_tcp > 0 {
+            a.alu(Alu::Sub, kind, plan.first_tcp as i32);
+        }
+        a.jump_if(AtLeast, kind, plan.ports.len() as i32, self.ends.pass_over);
+        a.constant(R3, plan.v4_addresses);
+        a.jump_if(AtLeast, host, R3, self.ends.pass_over);
+        a.store(Double, Frame, local::HOST, host);
+        a.store(Double, Frame, local::KIND, kind);
+    }
+
+    /// Passes over the position if its target has answered.
+    fn leave_answered_out(&self, a: &mut Assembler) {
+        a.load(Double, R3, R6, thread::POSITION);
+        a.load(Double, R4, R8, layout::STRETCH_START as i16);
+        a.alu(Alu::Sub, R3, R4);
+        a.store(Double, Frame, local::PLACE, R3);
+        self.bit(a, self.i.tables.answered, R3);
+        a.load(Double, R3, Frame, local::PLACE);
+        test(a, R3);
+        a.jump_if(NotEqual, R1, 0, self.ends.pass_over);
+    }
+
+    fn leave_hosts_out(&self, a: &mut Assembler) {
+        let Some(hosts) = self.i.tables.met_hosts else { return };
+        a.load(Double, R3, Frame, local::HOST);
+        self.bit(a, hosts, R3);
+        a.load(Double, R3, Frame, local::HOST);
+        test(a, R3);
+        a.jump_if(Equal, R1, 0, self.ends.pass_over);
+    }
+
+    /// `R1 = the word that holds bit number R3`
+    fn bit(&self, a: &mut Assembler, table: MapReference, number: Register) {
+        a.alu(Alu::ShiftRight, number, 6);
+        look_up(a, table, number, self.ends.pass_over);
+        a.load(Double, R1, R0, 0);
+    }
+
+    /// `R9 = address`, `R8 = way`.
+    fn find_segment(&self, a: &mut Assembler) {
+        if let [Segment { first, last, way: Some(_), .. }] = self.i.plan.segments.as_slice() {
+            a.load(Double, R9, Frame, local::HOST);
+            a.constant(R1, u64::from(*first));
+            a.alu(Alu::Add, R9, R1);
+            a.constant(R2, u64::from(*last));
+            self.gate(a, R1, R2);
+            a.copy(R3, 0);
+        } else {
+            self.search(a);
+            // Here R0 is the segment.
+            a.load(Double, R3, R0, 16);
+            a.jump_if(AtLeast, R3, self.i.plan.ways.len() as i32, self.ends.pass_over);
+            a.load(Double, R9, Frame, local::HOST);
+            a.load(Double, R1, R0, 0);
+            a.alu(Alu::Sub, R9, R1);
+            a.load(Word, R1, R0, 8);
+            a.alu(Alu::Add, R9, R1);
+            a.load(Word, R2, R0, 12);
+            self.gate(a, R1, R2);
+        }
+        a.map_value(R8, self.i.control, layout::WAYS);
+        a.alu(Alu::ShiftLeft, R3, way::SHIFT);
+        a.alu(Alu::Add, R8, R3);
+    }
+
+    /// The last gate: the address in R9 must lie between those in `first` and `last`, which the set of targets gave.
+    fn gate(&self, a: &mut Assembler, first: Register, last: Register) {
+        let (shut, open) = (a.label(), a.label());
+        a.jump_if(Less, R9, first, shut);
+        a.jump_if(AtMost, R9, last, open);
+        a.place(shut);
+        count(a, thread::NOT_ALLOWED);
+        a.jump(self.ends.pass_over);
+        a.place(open);
+    }
+
+    /// `R0 = the segment that the host is in`: by its hint, then by halving.
+    fn search(&self, a: &mut Assembler) {
+        let tables = self.i.tables;
+        a.load(Double, R3, Frame, local::HOST);
+        a.alu(Alu::ShiftRight, R3, tables.hint_shift as i32);
+        look_up(a, tables.hints.reference(), R3, self.ends.pass_over);
+        a.load(Word, R4, R0, 0);
+        a.load(Word, R5, R0, 4);
+        a.store(Double, Frame, local::LOW, R4);
+        a.store(Double, Frame, local::HIGH, R5);
+        for _ in 0..tables.search_steps {
+            let (below, done) = (a.label(), a.label());
+            a.load(Double, R4, Frame, local::LOW);
+            a.load(Double, R5, Frame, local::HIGH);
+            a.alu(Alu::Add, R4, R5);
+            a.alu(Alu::ShiftRight, R4, 1);
+            look_up(a, tables.segments.reference(), R4, self.ends.pass_over);
+            a.load(Word, R4, Frame, local::KEY);
+            a.load(Double, R1, R0, 0);
+            a.load(Double, R2, Frame, local::HOST);
+            a.jump_if(Greater, R1, R2, below);
+            a.store(Double, Frame, local::LOW, R4);
+            a.jump(done);
+            a.place(below);
+            a.store(Double, Frame, local::HIGH, R4);
+            a.place(done);
+        }
+        a.load(Double, R4, Frame, local::LOW);
+        look_up(a, tables.segments.reference(), R4, self.ends.pass_over);
+    }
+
+    /// The port, and the hardware address of the next hop. From here on there is no way back to the order.
+    fn reach(&self, a: &mut Assembler) {
+        a.constant(R1, layout::NOT_WALKING);
+        a.store(Double, R6, thread::WALKING, R1);
+        self.find_port(a);
+        self.find_hardware(a);
+        self.stamp(a);
+    }
+
+    fn find_port(&self, a: &mut Assembler) {
+        a.load(Double, R3, Frame, local::KIND);
+        match &self.i.tables.ports {
+            Some(ports) => {
+                look_up(a, ports.reference(), R3, self.ends.drop);
+                a.load(Double, R3, R0, 0);
+            }
+            None => a.alu(Alu::Add, R3, i32::from(self.i.plan.first_port())),
+        }
+        a.map_value(R1, self.i.control, 0);
+        a.load(Double, R1, R1, layout::SOURCE_PORT as i16);
+        a.alu(Alu::ShiftLeft, R1, 16);
+        a.alu(Alu::Or, R1, R3);
+        a.store(Double, Frame, local::PORTS, R1);
+    }
+
+    /// Writes both hardware addresses: the way's, or that of the target on the link.
+    fn find_hardware(&self, a: &mut Assembler) {
+        a.load(Double, R1, R8, way::HARDWARE);
+        a.store(Double, R7, 0, R1);
+        a.load(Word, R1, R8, way::HARDWARE + 8);
+        a.store(Word, R7, 8, R1);
+        let Some(neighbors) = &self.i.tables.neighbors else { return };
+        let (nobody, known) = (a.label(), a.label());
+        a.load(Double, R1, R8, way::ON_LINK);
+        a.jump_if(Equal, R1, 0, known);
+        a.load(Double, R3, Frame, local::HOST);
+        a.constant(R1, neighbors.first_host);
+        a.alu(Alu::Sub, R3, R1);
+        a.constant(R1, neighbors.hosts);
+        a.jump_if(AtLeast, R3, R1, nobody);
+        look_up(a, neighbors.hardware.reference(), R3, nobody);
+        a.load(Double, R1, R0, 0);
+        a.jump_if(Equal, R1, 0, nobody);
+        a.store(Word, R7, 0, R1);
+        a.alu(Alu::ShiftRight, R1, 32);
+        a.store(Half, R7, 4, R1);
+        a.jump(known);
+        a.place(nobody);
+        count(a, thread::NO_NEIGHBOR);
+        a.jump(self.ends.drop);
+        a.place(known);
+    }
+
+    /// Notes when the probe leaves.
+    fn stamp(&self, a: &mut Assembler) {
+        let Some(sent_at) = self.i.tables.sent_at else { return };
+        a.load(Double, R3, Frame, local::PLACE);
+        a.alu(Alu::ShiftRight, R3, 1);
+        look_up(a, sent_at, R3, self.ends.drop);
+        // Two stamps to an entry.
+        a.load(Double, R3, Frame, local::PLACE);
+        a.alu(Alu::And, R3, 1);
+        a.alu(Alu::ShiftLeft, R3, 2);
+        a.alu(Alu::Add, R0, R3);
+        a.load(Double, R1, R6, thread::STAMP);
+        a.store(Word, R0, 0, R1);
+    }
+
+    /// Writes everything behind the hardware addresses.
+    fn write(&self, a: &mut Assembler) {
+        cookie(
+            a,
+            self.i.key,
+            |a| {
+                a.load(Double, R0, R8, way::SOURCE);
+                a.alu(Alu::ShiftLeft, R0, 32);
+                a.alu(Alu::Or, R0, R9);
+            },
+            |a| a.load(Double, R0, Frame, local::PORTS),
+        );
+        // Both checksums, before the fields are turned to network order.
+        a.load(Double, R4, Frame, local::PORTS);
+        a.load(Double, R2, R8, way::TCP_SUM);
+        a.alu(Alu::Add, R2, R9);
+        a.alu(Alu::Add, R2, R4);
+        a.alu(Alu::Add, R2, R1);
+        finish_checksum(a, R2, R3);
+        a.load(Double, R0, R8, way::IP_SUM);
+        a.alu(Alu::Add, R0, R9);
+        finish_checksum(a, R0, R3);
+        self.write_constants(a);
+        a.to_big_endian(R0, Bits::B16);
+        a.store(Half, R7, IP_CHECKSUM as i16, R0);
+        a.to_big_endian(R2, Bits::B16);
+        a.store(Half, R7, TCP_CHECKSUM as i16, R2);
+        a.load(Double, R3, R8, way::SOURCE);
+        for (register, place) in
+            [(R3, frame::SOURCE), (R9, frame::DESTINATION), (R4, frame::PORTS), (R1, frame::SEQUENCE)]
+        {
+            a.to_big_endian(register, Bits::B32);
+            a.store(Word, R7, place, register);
+        }
+    }
+
+    fn write_constants(&self, a: &mut Assembler) {
+        let mut at = frame::HARDWARE_END;
+        while let Some(rest) = self.i.blank.get(at as usize..).filter(|rest| !rest.is_empty()) {
+            let size = match rest.len() {
+                8.. if at % 8 == 0 => Double,
+                4.. => Word,
+                2.. => Half,
+                _ => Size::Byte,
+            };
+            let bytes = match size {
+                Double => 8,
+                Word => 4,
+                Half => 2,
+                Size::Byte => 1,
+            };
+            let value = rest.iter().take(bytes).rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+            a.constant(R5, value);
+            a.store(size, R7, at, R5);
+            at += bytes as i16;
+        }
+    }
+
+    /// Counts and redirects; and the way out for frames that there was nothing for.
+    fn leave(&self, a: &mut Assembler) {
+        count(a, thread::SENT);
+        a.load(Double, R1, R6, thread::ALLOWANCE);
+        a.alu(Alu::Sub, R1, 1);
+        a.store(Double, R6, thread::ALLOWANCE, R1);
+        a.map(R1, self.i.device.reference());
+        a.copy(R2, 0);
+        a.copy(R3, 0);
+        a.call(Helper::RedirectMap);
+        a.exit();
+        a.place(self.ends.drop);
+        a.copy(R0, Action::Drop as i32);
+        a.exit();
+    }
+}
+
+fn at_most(a: &mut Assembler, register: Register, most: i32) {
+    let kept = a.label();
+    a.jump_if(AtMost, register, most, kept);
+    a.copy(register, most);
+    a.place(kept);
+}
+
+/// `R1 = bit number of R1`, modulo 64.
+fn test(a: &mut Assembler, number: Register) {
+    a.alu(Alu::And, number, 63);
+    a.alu(Alu::ShiftRight, R1, number);
+    a.alu(Alu::And, R1, 1);
+}
+
+/// `R0 = address of the entry`, or to `missing`: only if a table were too short, and then there is no probe.
+fn look_up(a: &mut Assembler, table: MapReference, entry: Register, missing: Label) {
+    a.store(Word, Frame, local::KEY, entry);
+    a.map(R1, table);
+    a.copy(R2, Frame);
+    a.alu(Alu::Add, R2, i32::from(local::KEY));
+    a.call(Helper::MapLookup);
+    a.jump_if(Equal, R0, 0, missing);
+}
+
+/// Adds one to a count of this thread. Uses R1.
+fn count(a: &mut Assembler, field: i16) {
+    a.load(Double, R1, R6, field);
+    a.alu(Alu::Add, R1, 1);
+    a.store(Double, R6, field, R1);
+}

@@ -1,0 +1,165 @@
+//! The tables that the generator's programs look up: which range a host is in, which port a kind is, who lives where.
+
+use std::{io, sync::atomic::Ordering::Relaxed};
+
+use portreeve_model::MacAddress;
+
+use super::plan::{Plan, Segment};
+use crate::{
+    receive::TallyMemory,
+    sys::bpf::{MapReference, SharedArray},
+};
+
+/// All tables of a generator.
+#[derive(Debug)]
+pub(super) struct Tables {
+    /// Bits of the positions of a stretch whose target has answered.
+    pub(super) answered: MapReference,
+    /// Stamps of the positions of a stretch, two to an entry, if times are kept.
+    pub(super) sent_at: Option<MapReference>,
+    /// Bits of the hosts that were met, if only those are probed.
+    pub(super) met_hosts: Option<MapReference>,
+    /// The ports, unless they follow each other.
+    pub(super) ports: Option<SharedArray>,
+    /// Each segment's first number, its first and last address, and its way.
+    pub(super) segments: SharedArray,
+    /// For every 2^`hint_shift` hosts the segments that can be theirs: first, and the one after the last.
+    pub(super) hints: SharedArray,
+    pub(super) hint_shift: u32,
+    /// Halvings after which one segment is left, whatever the hint.
+    pub(super) search_steps: u32,
+    pub(super) neighbors: Option<Neighbors>,
+}
+
+/// The hardware addresses of targets on the link, by the targets' numbers.
+#[derive(Debug)]
+pub(super) struct Neighbors {
+    pub(super) first_host: u64,
+    pub(super) hosts: u64,
+    pub(super) hardware: SharedArray,
+}
+
+impl Neighbors {
+    /// The most that a table is made for: 8 MiB.
+    pub(super) const MOST: u64 = 1 << 20;
+    /// Tells an address from an empty entry.
+    const KNOWN: u64 = 1 << 63;
+
+    pub(super) fn set(&self, host: u64, mac: MacAddress) {
+        let [a, b, c, d, e, f] = mac.0;
+        let word = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) | Self::KNOWN;
+        let place = host.checked_sub(self.first_host);
+        if let Some(entry) = place.and_then(|place| self.hardware.get(place as usize)) {
+            entry.store(word, Relaxed);
+        }
+    }
+}
+
+impl Tables {
+    pub(super) fn new(plan: &Plan, memory: &TallyMemory, met_hosts: bool) -> io::Result<Self> {
+        let segments = array("pr_segments", plan.segments.iter().map(words), 3)?;
+        let ports = (!plan.is_port_run())
+            .then(|| array("pr_ports", plan.ports.iter().map(|&port| [u64::from(port)]), 1))
+            .transpose()?;
+        let hint_shift = hint_shift(plan);
+        let hints = hints(plan, hint_shift);
+        let widest = hints.iter().map(|(low, high)| high - low).max().unwrap_or(1);
+        let hints =
+            array("pr_hints", hints.iter().map(|&(low, high)| [u64::from(high) << 32 | u64::from(low)]), 1)?;
+        let neighbors = plan
+            .on_link
+            .map(|(first_host, last)| {
+                let hosts = last - first_host + 1;
+                let hardware = SharedArray::new("pr_neighbors", hosts.min(Neighbors::MOST) as u32, 1)?;
+                Ok::<_, io::Error>(Neighbors { first_host, hosts, hardware })
+            })
+            .transpose()?;
+        Ok(Self {
+            answered: memory.answered.reference(),
+            sent_at: memory.sent_at.as_ref().map(|array| array.reference()),
+            met_hosts: memory.hosts.as_ref().filter(|_| met_hosts).map(|array| array.reference()),
+            ports,
+            segments,
+            hints,
+            hint_shift,
+            search_steps: widest.next_power_of_two().ilog2(),
+            neighbors,
+        })
+    }
+}
+
+/// A map with these entries.
+fn array<const N: usize>(
+    label: &str,
+    entries: impl ExactSizeIterator<Item = [u64; N]>,
+    words_each: u32,
+) -> io::Result<SharedArray> {
+    let array = SharedArray::new(label, entries.len().max(1) as u32, words_each)?;
+    for (word, value) in array.iter().zip(entries.flatten()) {
+        word.store(value, Relaxed);
+    }
+    Ok(array)
+}
+
+fn words(segment: &Segment) -> [u64; 3] {
+    let range = u64::from(segment.last) << 32 | u64::from(segment.first);
+    [segment.start, range, segment.way.map_or(u64::MAX, u64::from)]
+}
+
+/// So that there are about two hints for each segment.
+fn hint_shift(plan: &Plan) -> u32 {
+    let wanted = (plan.segments.len() as u64 * 2).next_power_of_two();
+    (plan.v4_addresses / wanted).max(1).ilog2()
+}
+
+fn hints(plan: &Plan, shift: u32) -> Vec<(u32, u32)> {
+    let starts = |number: u64| plan.segments.partition_point(|segment| segment.start <= number) as u32;
+    (0..=plan.v4_addresses >> shift)
+        .map(|slot| {
+            let first = slot << shift;
+            let last = first + (1 << shift) - 1;
+            (starts(first).saturating_sub(1), starts(last).max(1))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(lengths: &[u64]) -> Plan {
+        let mut start = 0;
+        let segments = lengths
+            .iter()
+            .map(|length| {
+                let segment = Segment { start, first: 0, last: 0, way: None };
+                start += length;
+                segment
+            })
+            .collect();
+        Plan {
+            addresses: start,
+            v4_addresses: start,
+            kinds: 1,
+            first_tcp: 0,
+            ports: vec![80],
+            segments,
+            ways: Vec::new(),
+            on_link: None,
+        }
+    }
+
+    #[test]
+    fn every_host_is_in_one_of_the_segments_that_its_hint_names() {
+        for lengths in [&[1][..], &[7, 1, 1, 1, 500, 3], &[1 << 20], &[1, 1 << 20, 1, 1, 1, 1, 1, 1, 1]] {
+            let plan = plan(lengths);
+            let shift = hint_shift(&plan);
+            let hints = hints(&plan, shift);
+            for host in (0..plan.v4_addresses).step_by(if plan.v4_addresses > 10_000 { 97 } else { 1 }) {
+                let (low, high) = hints[(host >> shift) as usize];
+                let inside = plan.segments.partition_point(|segment| segment.start <= host) as u32 - 1;
+                assert!((low..high).contains(&inside), "host {host}: {inside} is not in {low}..{high}");
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The threads that run the programs, and the one that watches them.
+
+use std::{
+    io,
+    ops::Range,
+    sync::atomic::Ordering::Relaxed,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+
+use super::{
+    layout::{self, Control, thread as own},
+    program,
+};
+use crate::{PacketsPerSecond, sys::bpf::Program, transmit::Pass};
+
+/// Up to this rate one thread is enough, and leaves the other cores to those who receive.
+const ONE_IS_ENOUGH: PacketsPerSecond = PacketsPerSecond(1_500_000);
+/// More have not been found to help.
+const MOST: usize = 8;
+
+/// How many threads to send with at a rate, through a device with so many queues: two that share one would fill it
+/// faster than its other end can empty it.
+pub(super) fn count(rate: PacketsPerSecond, queues: u32) -> u32 {
+    if rate <= ONE_IS_ENOUGH { 1 } else { (processors().len().clamp(1, MOST) as u32).min(queues.max(1)) }
+}
+
+/// Those that this thread may run on.
+fn processors() -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_else(|_| CpuSet::new());
+    (0..CpuSet::count()).filter(|&processor| allowed.is_set(processor).unwrap_or(false)).collect()
+}
+
+/// A program for each thread.
+pub(super) struct Gang {
+    programs: Vec<Program>,
+    /// What frames begin as.
+    frame: Vec<u8>,
+    processors: Vec<usize>,
+}
+
+/// What one call to the kernel is to take.
+struct Estimate {
+    /// Of one run of the program, on average so far.
+    run_ns: f64,
+}
+
+impl Gang {
+    /// Frames that the kernel handles at a time. The far end of a veth pair takes 256 at most before it has to run.
+    const BATCH: u32 = 64;
+    /// How often the watching thread looks.
+    const WATCH: Duration = Duration::from_millis(2);
+
+    pub(super) fn new(programs: Vec<Program>, frame: Vec<u8>) -> Self {
+        Self { programs, frame, processors: processors() }
+    }
+
+    /// Runs every thread until the positions are dealt with or the scan is cancelled; returns the first position that
+    /// may not have been dealt with.
+    pub(super) fn run(
+        &self,
+        control: &Control,
+        pass: &Pass<'_>,
+        positions: &Range<u64>,
+        counts_done: bool,
+    ) -> io::Result<u64> {
+        let watcher = thread::current();
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..)
+                .zip(&self.programs)
+                .map(|(number, program)| {
+                    let watcher = watcher.clone();
+                    scope.spawn(move || {
+                        let worked = self.work(number, program, control, pass);
+                        watcher.unpark();
+                        worked
+                    })
+                })
+                .collect();
+            let mut progress = Progress::new(control, positions);
+            while !workers.iter().all(|worker| worker.is_finished()) {
+                if pass.tally.common.control.is_cancelled() {
+                    control.set(layout::STOP, 1);
+                }
+                control.set_rate(pass.pace.rate());
+                progress.tell(control, pass, counts_done);
+                thread::park_timeout(Self::WATCH);
+            }
+            for worker in workers {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            }
+            progress.tell(control, pass, counts_done);
+            Ok(reached(control, positions))
+        })
+    }
+
+    /// Runs one program until nothing is left for it.
+    fn work(&self, number: u32, program: &Program, control: &Control, pass: &Pass<'_>) -> io::Result<()> {
+        self.pin(number as usize);
+        let mut estimate = Estimate::new();
+        while control.get(layout::STOP) == 0 {
+            let left = left(number, control);
+            if left == 0 {
+                return Ok(());
+            }
+            forget_allowance(number, control);
+            let repeat = estimate.repeat(left, control, pass);
+            let begun = Instant::now();
+            match program.run_live(&self.frame, repeat, Self::BATCH) {
+                Ok(()) => estimate.learn(begun.elapsed(), repeat),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    control.set(layout::STOP, 1);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn program(&self, number: usize) -> &Program {
+        &self.programs[number]
+    }
+
+    #[cfg(test)]
+    pub(super) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// Keeps the calling thread on one processor, where it has caches and frames; without, it works as well.
+    fn pin(&self, number: usize) {
+        let Some(&processor) = self.processors.get(number % self.processors.len().max(1)) else { return };
+        let mut only = CpuSet::new();
+        if only.set(processor).is_ok() {
+            let _ = sched_setaffinity(Pid::from_raw(0), &only);
+        }
+    }
+}
+
+impl Estimate {
+    /// A call is to last so long, where it mostly waits: then a scan that is cancelled ends soon.
+    const CALL: Duration = Duration::from_millis(500);
+    /// Runs in a call at most, where it mostly sends. When it is cancelled those left take a few nanoseconds each.
+    const MOST_RUNS: f64 = (1_u32 << 24) as f64;
+    /// What a run that sends takes at least, in nanoseconds: pace matters if probes are further apart.
+    const SENDING_NS: f64 = 250.0;
+
+    fn new() -> Self {
+        Self { run_ns: 100.0 }
+    }
+
+    /// How many runs of the program the next call should ask for, with so many positions left for this thread.
+    fn repeat(&self, left: u64, control: &Control, pass: &Pass<'_>) -> u32 {
+        let stretch = pass.tally.stretch();
+        let silent = 1.0 - pass.tally.answered() as f64 / (stretch.end - stretch.start).max(1) as f64;
+        let (left, fraction) = (left as f64, (1_u64 << layout::FRACTION_BITS) as f64);
+        let sending = left * silent.clamp(0.0, 1.0) + left / f64::from(program::TRIES);
+        let due_ns = fraction / control.get(layout::RATE).max(1) as f64;
+        let runs = if due_ns > Self::SENDING_NS {
+            let time_ns = (sending * due_ns).min(Self::CALL.as_nanos() as f64);
+            time_ns / self.run_ns
+        } else {
+            sending * 1.02
+        };
+        runs.clamp(f64::from(Gang::BATCH), Self::MOST_RUNS) as u32
+    }
+
+    fn learn(&mut self, took: Duration, runs: u32) {
+        // Short calls tell more of their beginning and end than of the program.
+        if took > Duration::from_millis(50) {
+            self.run_ns = (took.as_nanos() as f64 / f64::from(runs.max(1))).clamp(10.0, 10_000.0);
+        }
+    }
+}
+
+/// Positions that are left for a thread: those of its block and its share of the others.
+fn left(number: u32, control: &Control) -> u64 {
+    let own = |field| control.thread(number, field).load(Relaxed);
+    let block = own(own::BLOCK_END).saturating_sub(own(own::BLOCK_NEXT));
+    let walking = u64::from(own(own::WALKING) != layout::NOT_WALKING);
+    let common = control.get(layout::END).saturating_sub(control.get(layout::NEXT));
+    block + walking + common.div_ceil(u64::from(control.layout.threads))
+}
+
+/// Gives back what the clock allowed some time ago, so that the next probe asks it again. The thread's program must
+/// not be running.
+fn forget_allowance(number: u32, control: &Control) {
+    let allowance = control.thread(number, own::ALLOWANCE).swap(0, Relaxed);
+    control.thread(number, own::CREDIT).fetch_add(allowance << layout::FRACTION_BITS, Relaxed);
+    control.thread(number, own::TOKENS).fetch_add(allowance << layout::FRACTION_BITS, Relaxed);
+}
+
+/// The first position that may not have been dealt with. No program may be running.
+pub(super) fn reached(control: &Control, positions: &Range<u64>) -> u64 {
+    let blocks = (0..control.layout.threads).filter_map(|number| {
+        let own = |field: i16| control.thread(number, field).load(Relaxed);
+        if own(own::WALKING) != layout::NOT_WALKING {
+            return Some(own(own::POSITION));
+        }
+        (own(own::BLOCK_NEXT) < own(own::BLOCK_END)).then(|| own(own::BLOCK_NEXT))
+    });
+    blocks.chain([control.get(layout::NEXT)]).min().unwrap_or(positions.end).min(positions.end)
+}
+
+/// What was told already.
+struct Progress {
+    sent: u64,
+    done: u64,
+    positions: Range<u64>,
+}
+
+impl Progress {
+    fn new(control: &Control, positions: &Range<u64>) -> Self {
+        Self { sent: control.sum(own::SENT), done: 0, positions: positions.clone() }
+    }
+
+    fn tell(&mut self, control: &Control, pass: &Pass<'_>, counts_done: bool) {
+        let sent = control.sum(own::SENT);
+        pass.tally.common.control.add_sent(sent - self.sent);
+        self.sent = sent;
+        if counts_done {
+            let next = control.get(layout::NEXT).min(self.positions.end);
+            let done = next.saturating_sub(self.positions.start).max(self.done);
+            pass.dealt_with(done - self.done);
+            self.done = done;
+        }
+    }
+}
