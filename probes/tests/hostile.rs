@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portreeve_model::Verdict;
 use support::{Script, identify, identify_within, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_server_that_closes_at_once_is_said_to() {
@@ -105,6 +106,59 @@ async fn a_broken_tls_server_is_still_tls() {
     let service = identify(server.port()).await;
     assert_eq!(service.product, None, "{service:?}");
     assert!(service.connections <= 12);
+}
+
+/// A KEXINIT that offers what every client knows.
+fn kexinit() -> Vec<u8> {
+    let lists =
+        ["curve25519-sha256", "ssh-ed25519", "aes128-ctr", "aes128-ctr", "hmac-sha2-256", "hmac-sha2-256"];
+    let mut payload = vec![20];
+    payload.extend([7; 16]);
+    for list in lists.iter().chain(&["none", "none", "", ""]) {
+        payload.extend((list.len() as u32).to_be_bytes());
+        payload.extend(list.as_bytes());
+    }
+    payload.extend([0; 5]);
+    packet(&payload)
+}
+
+fn packet(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32 + 5).to_be_bytes()[..], &[4], payload, &[0; 4]].concat()
+}
+
+#[tokio::test]
+async fn an_ssh_server_that_never_exchanges_keys_is_left_after_a_while() {
+    let flood = packet(&[&[2][..], &[0; 100]].concat()).repeat(40);
+    let huge = [&0x7fff_ffff_u32.to_be_bytes()[..], &[1; 64]].concat();
+    for after in [Vec::new(), flood, huge, packet(&[31, 0xff, 0xff, 0xff, 0xff])] {
+        let server = support::serve_with(move |mut stream| {
+            let after = after.clone();
+            async move {
+                stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await?;
+                let mut buffer = [0; 4096];
+                let _line = stream.read(&mut buffer).await?;
+                stream.write_all(&kexinit()).await?;
+                let _offer = stream.read(&mut buffer).await?;
+                stream.write_all(&after).await?;
+                while stream.read(&mut buffer).await? > 0 {}
+                Ok(())
+            }
+        })
+        .await;
+        let service = identify(server.port()).await;
+        assert_eq!(service.product.expect("a product").as_str(), "OpenSSH");
+        let audit = service.ssh.expect("its offer");
+        assert!(audit.keys.is_empty() && audit.auth_methods.is_none(), "{audit:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_server_that_never_answers_is_left_after_a_while() {
+    // Settings come, and then nothing but more of them.
+    let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64".to_vec();
+    let server = serve(move |_| Script::Drip(settings.clone(), Duration::from_millis(30))).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.product, None, "{service:?}");
 }
 
 #[tokio::test]

@@ -57,6 +57,8 @@ const PEERS: &[Need] = &[
 const SERVICES: &[Need] = &[
     Need { found: || Path::new("/usr/sbin/sshd").exists(), packages: &["openssh-server"] },
     Need { found: || Path::new("/usr/sbin/dropbear").exists(), packages: &["dropbear-bin"] },
+    Need { found: || Path::new("/usr/sbin/snmpd").exists(), packages: &["snmpd"] },
+    Need { found: || has("nghttpd"), packages: &["nghttp2-server"] },
     Need { found: || Path::new("/usr/sbin/xrdp").exists(), packages: &["xrdp"] },
     Need { found: || Path::new("/usr/sbin/smbd").exists(), packages: &["samba"] },
     Need { found: || Path::new("/usr/sbin/nginx").exists(), packages: &["nginx-light"] },

@@ -22,5 +22,5 @@ pub use mac::{MacAddress, ParseMacError};
 pub use observation::{
     Endpoint, HostReason, HostSighting, Observation, PortState, Reason, SynAckTraits, Timestamp, Transport,
 };
-pub use service::{Alternative, Evidence, HttpInfo, NtlmInfo, Service, Verdict};
+pub use service::{Alternative, DeviceInfo, Evidence, HttpInfo, NtlmInfo, Service, Verdict};
 pub use text::SafeText;

@@ -75,6 +75,12 @@ pub struct HttpInfo {
     /// MurmurHash3 of the base64 favicon, as search engines for devices use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub favicon_mmh3: Option<i32>,
+    /// Redirects on the same host that were followed, as they were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirects: Vec<SafeText>,
+    /// `Server` and `Via` headers of all answers, each once: a proxy before an application shows both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<SafeText>,
     /// Products behind or beside the server, as `PHP/8.2`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub technologies: Vec<SafeText>,
@@ -102,6 +108,42 @@ pub struct NtlmInfo {
     /// The forest's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forest: Option<SafeText>,
+}
+
+/// What a device says of itself by SNMP, multicast DNS, UPnP, WS-Discovery or NetBIOS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceInfo {
+    /// The name it goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<SafeText>,
+    /// Who makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<SafeText>,
+    /// Its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<SafeText>,
+    /// Version of its firmware or model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<SafeText>,
+    /// Serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SafeText>,
+    /// What it says it is, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<SafeText>,
+    /// Where it says it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<SafeText>,
+    /// Hardware address, twelve hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<SafeText>,
+    /// `sysObjectID` of SNMP, which names the model by the vendor's numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<SafeText>,
+    /// Kinds of services that it announces, as `_ipp._tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<SafeText>,
 }
 
 /// What answers at an endpoint.
@@ -156,6 +198,9 @@ pub struct Service {
     /// NTLM challenge (SMB, RDP, HTTP).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ntlm: Option<NtlmInfo>,
+    /// The device's own words (SNMP, multicast DNS, UPnP, WS-Discovery, NetBIOS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<DeviceInfo>,
     /// 0-100: how sure the chosen reading is.
     pub confidence: u8,
     /// Why the fields say what they say.
@@ -191,6 +236,7 @@ impl Service {
             ssh: None,
             http: None,
             ntlm: None,
+            announced: None,
             confidence: 0,
             evidence: Vec::new(),
             alternatives: Vec::new(),

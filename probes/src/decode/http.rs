@@ -1,7 +1,8 @@
-//! HTTP/1 responses (RFC 9112) and the protocols that borrowed their form: RTSP, SIP and ICY.
+//! HTTP responses (RFC 9112) and the protocols that borrowed their form: RTSP, SIP and ICY.
 //!
 //! Fields: `http.status`, `http.reason`, `http.server`, `http.header.<name>`, `http.cookie` (names),
-//! `http.realm`, `http.location`, `http.title`, `http.generator`, `http.body`; the others have their
+//! `http.realm`, `http.location`, `http.title`, `http.generator`, `http.icon`,
+//! `http.body`; the others have their
 //! own prefix (`sip.server`, `rtsp.header.public` …).
 
 /// More header lines than this are not looked at.
@@ -25,6 +26,8 @@ pub(crate) struct Response<'a> {
 /// Starts of status lines, and the fields' prefix.
 const PROTOCOLS: &[(&[u8], &str)] = &[
     (b"HTTP/1.", "http"),
+    // As `identify` writes answers of HTTP/2 out.
+    (b"HTTP/2.0", "http"),
     (b"RTSP/1.", "rtsp"),
     (b"RTSP/2.", "rtsp"),
     (b"SIP/2.0", "sip"),
@@ -109,6 +112,9 @@ pub(super) fn decode(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
         }
         if let Some(generator) = generator(&body) {
             put("generator", generator);
+        }
+        if let Some(icon) = icon(&body) {
+            put("icon", icon);
         }
     }
 }
@@ -198,6 +204,29 @@ fn generator(body: &[u8]) -> Option<&[u8]> {
     content.split(|&byte| byte == quote).next()
 }
 
+/// Where the page says its icon is: the first `<link>` whose relation names one, if it is no picture in the page.
+fn icon(body: &[u8]) -> Option<&[u8]> {
+    let mut rest = body;
+    for _ in 0..32 {
+        rest = rest.get(find(rest, b"<link")? + 5..)?;
+        let tag = rest.split(|&byte| byte == b'>').next()?;
+        let is_icon = attribute(tag, b"rel=").is_some_and(|rel| find(rel, b"icon").is_some());
+        if let Some(href) = attribute(tag, b"href=").filter(|href| is_icon && !href.starts_with(b"data:")) {
+            return Some(href);
+        }
+    }
+    None
+}
+
+/// The value of an attribute, quoted or not; `name` with its equals sign.
+fn attribute<'a>(tag: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let value = tag.get(find(tag, name)? + name.len()..)?;
+    match value.split_first()? {
+        (&quote @ (b'"' | b'\''), rest) => rest.split(|&byte| byte == quote).next(),
+        _ => value.split(|byte| byte.is_ascii_whitespace() || *byte == b'/').next(),
+    }
+}
+
 /// Where `needle` (lower-case) first occurs, without regard to case.
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window.eq_ignore_ascii_case(needle))
@@ -241,6 +270,14 @@ mod tests {
         assert_eq!(is_complete(b"HTTP/1.1 200 OK\r\n\r\nab"), None);
         assert_eq!(is_complete(b"HTTP/1.1 200 OK\r\nSer"), Some(false));
         assert_eq!(is_complete(b"220 hello"), None);
+    }
+
+    #[test]
+    fn the_icon_is_the_one_that_the_page_names() {
+        let page = b"<link rel=stylesheet href=a.css><link href='/i.png' rel=\"shortcut icon\"><link rel=icon href=b>";
+        assert_eq!(icon(page), Some(&b"/i.png"[..]));
+        assert_eq!(icon(b"<link rel=icon href='data:image/png;base64,xx'>"), None);
+        assert_eq!(icon(b"<link"), None);
     }
 
     #[test]

@@ -1,13 +1,12 @@
-//! SNMP (RFC 3412), NTP (RFC 5905), MQTT, TFTP (RFC 1350), Telnet (RFC 854) and LDAP (RFC 4511): the few
+//! NTP (RFC 5905), MQTT, TFTP (RFC 1350), Telnet (RFC 854) and LDAP (RFC 4511): the few
 //! bytes that tell a reply is one.
 //!
-//! Fields: `snmp.enterprise`, `snmp.version`; `ntp.version`, `ntp.stratum`, `ntp.refid`, `ntp.variables`;
+//! Fields: `ntp.version`, `ntp.stratum`, `ntp.refid`, `ntp.variables`;
 //! `mqtt.connack`, `mqtt.version`; `tftp.error`; `telnet.text`, `telnet.options`; `ldap.result`.
 
 use super::{hex, reader::Reader};
 
 pub(super) fn decode(probe: &str, reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
-    let _ = snmp(reply, add);
     let _ = ldap(reply, add);
     if probe.starts_with("ntp") {
         let _ = ntp(reply, add);
@@ -21,30 +20,6 @@ pub(super) fn decode(probe: &str, reply: &[u8], add: &mut dyn FnMut(&str, &[u8])
         add("tftp.error", &[format!("{code} ").as_bytes(), text].concat());
     }
     telnet(reply, add);
-}
-
-/// The engine id of an SNMPv3 report: its first four bytes are the vendor's enterprise number (RFC 3411).
-fn snmp(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
-    let mut message = Reader(reply).ber_of(0x30)?;
-    let version = match message.ber_of(2)?.0 {
-        [0] => "1",
-        [1] => "2c",
-        [3] => "3",
-        _ => return None,
-    };
-    if version != "3" {
-        message.ber_of(4)?;
-        message.ber_of(0xa2)?;
-        add("snmp.version", version.as_bytes());
-        return Some(());
-    }
-    message.ber_of(0x30)?;
-    let mut security = message.ber_of(4)?.ber_of(0x30)?;
-    let engine = security.ber_of(4)?.0;
-    add("snmp.version", b"3");
-    let number = Reader(engine).be32()? & 0x7fff_ffff;
-    add("snmp.enterprise", number.to_string().as_bytes());
-    Some(())
 }
 
 /// The message id and kind of an LDAP response to the id that we use, 7.

@@ -5,17 +5,20 @@
 //! indexes, or allocates by a length that the reply claims.
 
 mod database;
+pub(crate) mod discovery;
 pub(crate) mod http;
 mod industrial;
 pub(crate) mod jarm;
 mod management;
-mod names;
+pub(crate) mod names;
 mod reader;
+pub(crate) mod snmp;
 pub(crate) mod ssh;
 pub(crate) mod ssh_audit;
 pub(crate) mod ssh_kex;
 pub(crate) mod tls;
 pub(crate) mod windows;
+mod xml;
 
 use crate::fields::Fields;
 
@@ -37,6 +40,8 @@ pub(crate) fn decode(probe: &str, reply: &[u8], fields: &mut Fields) {
     database::decode(probe, reply, &mut add);
     management::decode(probe, reply, &mut add);
     names::decode(reply, &mut add);
+    snmp::decode(reply, &mut add);
+    discovery::decode(reply, &mut add);
     windows::decode(reply, &mut add);
 }
 

@@ -1,7 +1,8 @@
 //! Name services: DNS (RFC 1035), its multicast form (RFC 6762), and NetBIOS node status (RFC 1002).
 //!
-//! Fields: `dns.version`, `dns.id`, `dns.rcode`, `dns.flags`, `mdns.ptr`; `netbios.name`,
-//! `netbios.group`, `netbios.mac`.
+//! Fields: `dns.version`, `dns.id`, `dns.rcode`, `dns.flags`; `mdns.ptr` (kinds of services), `mdns.instance`,
+//! `mdns.host`, and of the instances' attributes `mdns.model`, `mdns.vendor`, `mdns.name`, `mdns.serial`,
+//! `mdns.location`; `netbios.name`, `netbios.group`, `netbios.mac`.
 
 use super::{hex, reader::Reader};
 
@@ -15,45 +16,115 @@ pub(super) fn decode(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
     let _ = netbios(reply, add);
 }
 
+/// Attributes of announced services (RFC 6763 6), in lower case, and the fields.
+const ATTRIBUTES: &[(&str, &str)] = &[
+    ("am", "mdns.model"),
+    ("md", "mdns.model"),
+    ("mdl", "mdns.model"),
+    ("model", "mdns.model"),
+    ("ty", "mdns.model"),
+    ("usb_mdl", "mdns.model"),
+    ("manufacturer", "mdns.vendor"),
+    ("usb_mfg", "mdns.vendor"),
+    ("fn", "mdns.name"),
+    ("serialnumber", "mdns.serial"),
+    ("sn", "mdns.serial"),
+    ("note", "mdns.location"),
+];
+/// Questions that we ask of ordinary name servers.
+const ASKED: &[&str] = &["version.bind", "hostname.bind", "id.server", "version.server"];
+/// Kinds that list kinds of services.
+const KINDS: &str = "_services._dns-sd._udp.local";
+const MAX_QUESTIONS: u16 = 8;
+const MAX_RECORDS: u16 = 64;
+
 /// An answer to one of our own questions.
 fn message(message: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
     let mut reader = Reader(message);
     let _id = reader.be16()?;
     let flags = reader.be16()?;
     let (questions, answers) = (reader.be16()?, reader.be16()?);
-    reader.take(4)?;
-    if flags & 0x8000 == 0 || questions > 1 {
+    let (authority, additional) = (reader.be16()?, reader.be16()?);
+    if flags & 0x8000 == 0 || questions > MAX_QUESTIONS {
         return None;
     }
-    let multicast = questions == 0;
-    if !multicast {
+    for _ in 0..questions {
         let name = name(&mut reader, message)?.to_ascii_lowercase();
-        let known =
-            ["version.bind", "hostname.bind", "id.server", "version.server", "_services._dns-sd._udp.local"];
-        if !known.contains(&name.as_str()) {
+        reader.take(4)?;
+        if ASKED.contains(&name.as_str()) || name == KINDS && questions == 1 {
+            add("dns.rcode", (flags & 15).to_string().as_bytes());
+            add("dns.flags", format!("{flags:04x}").as_bytes());
+        } else if !name.as_bytes().ends_with(b".local") {
             return None;
         }
-        reader.take(4)?;
-        add("dns.rcode", (flags & 15).to_string().as_bytes());
-        add("dns.flags", format!("{flags:04x}").as_bytes());
     }
-    for _ in 0..answers.min(32) {
-        let owner = name(&mut reader, message)?.to_ascii_lowercase();
-        let kind = reader.be16()?;
-        reader.take(6)?;
-        let length = reader.be16()?;
-        let mut data = Reader(reader.take(length.into())?);
-        match (kind, owner.as_str()) {
-            (16, "version.bind" | "version.server") => add("dns.version", text(&mut data)?),
-            (16, "hostname.bind" | "id.server") => add("dns.id", text(&mut data)?),
-            (12, "_services._dns-sd._udp.local") => {
-                add("mdns.ptr", name(&mut data, message)?.as_bytes());
-            }
-            _ => {}
-        }
+    let records = answers.saturating_add(authority).saturating_add(additional);
+    for _ in 0..records.min(MAX_RECORDS) {
+        record(&mut reader, message, add)?;
     }
     Some(())
 }
+
+fn record<'a>(reader: &mut Reader<'a>, message: &'a [u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
+    const PTR: u16 = 12;
+    const TXT: u16 = 16;
+    const SRV: u16 = 33;
+    let owner = name(reader, message)?.to_ascii_lowercase();
+    let kind = reader.be16()?;
+    reader.take(6)?;
+    let length = reader.be16()?;
+    let mut data = Reader(reader.take(length.into())?);
+    let is_service = owner.ends_with("._tcp.local") || owner.ends_with("._udp.local");
+    match (kind, owner.as_str()) {
+        (TXT, "version.bind" | "version.server") => add("dns.version", text(&mut data)?),
+        (TXT, "hostname.bind" | "id.server") => add("dns.id", text(&mut data)?),
+        (PTR, KINDS) => add("mdns.ptr", name(&mut data, message)?.as_bytes()),
+        (PTR, _) if is_service => {
+            let instance = name(&mut data, message)?;
+            let end = instance.len().checked_sub(owner.len() + 1)?;
+            add("mdns.instance", instance.get(..end)?.as_bytes());
+        }
+        (SRV, _) if is_service => {
+            data.take(6)?;
+            let host = name(&mut data, message)?;
+            add("mdns.host", host.strip_suffix(".local").unwrap_or(&host).as_bytes());
+        }
+        (TXT, _) if is_service => attributes(data, add),
+        _ => {}
+    }
+    Some(())
+}
+
+/// Strings of `key=value`.
+fn attributes(mut data: Reader<'_>, add: &mut dyn FnMut(&str, &[u8])) {
+    while let Some(pair) = text(&mut data) {
+        let Some(at) = pair.iter().position(|&byte| byte == b'=') else { continue };
+        let (key, value) = pair.split_at(at);
+        let key = String::from_utf8_lossy(key).to_ascii_lowercase();
+        let field = ATTRIBUTES.iter().find(|(known, _)| *known == key).map(|(_, field)| *field);
+        if let (Some(field), Some(value @ [_, ..])) = (field, value.get(1..)) {
+            add(field, value);
+        }
+    }
+}
+
+/// Questions for the instances of these kinds of services, in one message.
+pub(crate) fn pointer_questions(kinds: &[String]) -> Vec<u8> {
+    let mut out = b"LB\0\0".to_vec();
+    out.extend((kinds.len() as u16).to_be_bytes());
+    out.extend([0; 6]);
+    for kind in kinds {
+        for label in kind.split('.').filter(|label| !label.is_empty()) {
+            let label = label.as_bytes().get(..63).unwrap_or(label.as_bytes());
+            out.push(label.len() as u8);
+            out.extend(label);
+        }
+        out.extend([0, 0, PTR_QUESTION, 0, 1]);
+    }
+    out
+}
+
+const PTR_QUESTION: u8 = 12;
 
 fn text<'a>(data: &mut Reader<'a>) -> Option<&'a [u8]> {
     let length = data.u8()?;
@@ -112,6 +183,29 @@ fn netbios(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::Fields;
+
+    #[test]
+    fn instances_hosts_and_attributes_are_read_from_additional_records() {
+        let mut message = pointer_questions(&["_ipp._tcp.local".to_owned()]);
+        message[2] = 0x84;
+        message[7] = 1;
+        message[11] = 2;
+        let record = |kind: u8, owner: &[u8], data: &[u8]| {
+            [owner, &[0, kind, 0, 1, 0, 0, 0, 9, 0, data.len() as u8], data].concat()
+        };
+        // 12 is where the question's name stands.
+        message.extend(record(12, &[0xc0, 12], b"\x03Den\xc0\x0c"));
+        message.extend(record(33, b"\x03Den\xc0\x0c", b"\0\0\0\0\x02\x77\x04host\x05local\0"));
+        message.extend(record(16, b"\x03Den\xc0\x0c", b"\x06ty=X 1\x04note\x09usb_MFG=A"));
+        let mut fields = Fields::default();
+        decode(&message, &mut |name, value| fields.add("x", name, value));
+        for (name, value) in
+            [("mdns.instance", "Den"), ("mdns.host", "host"), ("mdns.model", "X 1"), ("mdns.vendor", "A")]
+        {
+            assert_eq!(fields.get(name), Some(value.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn a_name_that_points_at_itself_ends() {

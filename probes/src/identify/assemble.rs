@@ -7,7 +7,7 @@ use portreeve_model::{
     Alternative, Evidence, HttpInfo, NtlmInfo, SafeText, Service, SshAudit, Timestamp, Verdict,
 };
 
-use super::{conversation::Conversation, os_hint::os_hint};
+use super::{conversation::Conversation, devices::describe, os_hint::os_hint};
 use crate::{
     decode::{http::Response, windows::release},
     matcher::Choice,
@@ -34,6 +34,7 @@ pub(super) fn service(held: &Conversation<'_>, usual: Option<&str>) -> Service {
     }
     service.http = http(held);
     service.ssh = ssh(held);
+    service.announced = describe(&held.fields);
     match &held.choice {
         Some(choice) => identified(&mut service, choice),
         None => unidentified(&mut service, held, usual),
@@ -79,6 +80,14 @@ pub(super) fn not_probed(held: &Conversation<'_>, usual: Option<&str>) -> Servic
     service.connections = held.connections;
     service.verdict = Verdict::NotProbed;
     service.alternatives = guess(usual);
+    service
+}
+
+/// The result for a port of a host on which every port accepts and none says anything.
+pub(super) fn hollow(held: &Conversation<'_>) -> Service {
+    let mut service = service(held, None);
+    let source = SafeText::from("every port of this host accepts and says nothing: a SYN proxy or a trap");
+    service.evidence.push(Evidence { field: SafeText::from("verdict"), source, entry: None });
     service
 }
 
@@ -153,8 +162,23 @@ fn http(held: &Conversation<'_>) -> Option<HttpInfo> {
         location: first.header("location").and_then(text),
         realm: last("http.realm"),
         favicon_mmh3: held.favicon,
+        redirects: held.redirects.clone(),
+        servers: servers(held),
         technologies: powered.into_iter().collect(),
     })
+}
+
+/// Who says to have served or passed on the pages, each once.
+fn servers(held: &Conversation<'_>) -> Vec<SafeText> {
+    let mut servers = Vec::new();
+    for value in held.fields.values().iter().filter(|v| matches!(&*v.name, "http.server" | "http.header.via"))
+    {
+        let text = SafeText::sanitize_to(&value.bytes, 256);
+        if servers.len() < MAX_TECHNOLOGIES && !text.is_empty() && !servers.contains(&text) {
+            servers.push(text);
+        }
+    }
+    servers
 }
 
 fn ssh(held: &Conversation<'_>) -> Option<SshAudit> {

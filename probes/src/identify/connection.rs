@@ -56,6 +56,17 @@ pub(super) struct Reply {
     pub arrivals: usize,
 }
 
+impl Reply {
+    /// How long nothing may come before the reply counts as whole: longer for what comes in drops.
+    fn pause(&self, usual: Duration) -> Duration {
+        let drips = self.arrivals >= 2 && self.bytes.len() < 8 * self.arrivals;
+        if drips { DRIP_PATIENCE * usual } else { usual }
+    }
+}
+
+/// How much longer to wait between drops than after a reply in one piece.
+const DRIP_PATIENCE: u32 = 8;
+
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -170,7 +181,7 @@ impl Connection {
                     return reply;
                 }
                 Some(false) => whole,
-                None => whole.min(Instant::now() + patience.quiet),
+                None => whole.min(Instant::now() + reply.pause(patience.quiet)),
             };
         }
     }

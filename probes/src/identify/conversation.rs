@@ -6,15 +6,14 @@
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
-use portreeve_model::{Endpoint, NtlmInfo, Service, TlsInfo};
+use portreeve_model::{Endpoint, NtlmInfo, SafeText, Service, TlsInfo, Verdict};
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Hints, Identifier, assemble,
     connection::{Connection, End, Patience, Reply},
-    encryption::ALPN,
     guard::Turn,
-    ntlm,
+    http2, ntlm,
     pages::{asks_for_tls, get, keeps_open},
     plan, ssh,
 };
@@ -36,6 +35,7 @@ const LATE_GREETING: Duration = Duration::from_secs(6);
 /// What the state of the conversation allows to ask next.
 enum Question {
     Favicon,
+    Http2,
     Listen,
     Ntlm(ntlm::Place),
     PageOrTls(ProbeRef),
@@ -84,12 +84,15 @@ pub(super) struct Conversation<'a> {
     pub inside_tls: bool,
     pub wants_tls: bool,
     pub sure_of_tls: bool,
-    pub alpn: &'static [&'static [u8]],
-    pub alpn_refused: bool,
+    /// Which of the offers in [`ALPN`] is made.
+    pub alpn: usize,
+    pub wants_h2: bool,
+    pub h2_tried: bool,
+    pub speaks_h2: bool,
     pub tls: Option<TlsInfo>,
     pub first_words: Vec<u8>,
     pub endings: Endings,
-    pub redirects: u8,
+    pub redirects: Vec<SafeText>,
     pub next_page: Option<String>,
     pub favicon_tried: bool,
     pub favicon: Option<i32>,
@@ -130,12 +133,14 @@ impl<'a> Conversation<'a> {
             inside_tls: false,
             wants_tls: false,
             sure_of_tls: false,
-            alpn: ALPN,
-            alpn_refused: false,
+            alpn: 0,
+            wants_h2: false,
+            h2_tried: false,
+            speaks_h2: false,
             tls: None,
             first_words: Vec::new(),
             endings: Endings::default(),
-            redirects: 0,
+            redirects: Vec::new(),
             next_page: None,
             favicon_tried: false,
             favicon: None,
@@ -152,21 +157,38 @@ impl<'a> Conversation<'a> {
 
     /// Holds the whole conversation.
     pub async fn hold(mut self) -> Service {
+        let service = self.converse().await;
+        match service.verdict {
+            Verdict::ClosedAfterAccept | Verdict::Silent | Verdict::Tarpit => self.turn.note_port(true),
+            Verdict::NotProbed | Verdict::Unreachable => {}
+            _ => self.turn.note_port(false),
+        }
+        service
+    }
+
+    async fn converse(&mut self) -> Service {
         let port = self.endpoint.port;
         let allowed = self.identifier.config.allow_print_and_ot;
         if !allowed && plan::is_ot_port(port) {
-            return assemble::not_probed(&self, self.identifier.plan.usual_name(port));
+            return assemble::not_probed(self, self.identifier.plan.usual_name(port));
         }
         if !allowed && plan::is_print_port(port) {
             self.listen().await;
             self.understand();
-            return match self.choice {
-                Some(_) => assemble::service(&self, None),
-                None => assemble::not_probed(&self, self.identifier.plan.usual_name(port)),
+            return match &self.choice {
+                Some(_) => assemble::service(self, None),
+                None => assemble::not_probed(self, self.identifier.plan.usual_name(port)),
             };
         }
         if let Some(service) = self.verify().await {
             return service;
+        }
+        if self.turn.is_hollow() {
+            self.listen().await;
+            self.understand();
+            if self.first_words.is_empty() {
+                return assemble::hollow(self);
+            }
         }
         self.wants_tls = !self.tls_tried && self.identifier.plan.expects_tls(port);
         while Instant::now() < self.deadline {
@@ -181,15 +203,21 @@ impl<'a> Conversation<'a> {
         self.try_old_tls().await;
         self.try_starttls().await;
         self.ask_jarm().await;
-        let service = assemble::service(&self, self.identifier.plan.usual_name(port));
+        let service = assemble::service(self, self.identifier.plan.usual_name(port));
         self.remember(&service);
         service
     }
 
     /// The next question worth a connection, if any is left.
     fn next(&mut self) -> Option<Question> {
+        if self.may_want_h2() {
+            self.offer_h2();
+        }
         if self.wants_tls && !self.tls_tried {
             return self.may_connect().then_some(Question::Tls);
+        }
+        if self.wants_h2 && !self.h2_tried {
+            return self.may_connect().then_some(Question::Http2);
         }
         if self.choice.is_some() {
             return self.next_follow_up();
@@ -277,6 +305,10 @@ impl<'a> Conversation<'a> {
     async fn ask(&mut self, question: Question) {
         match question {
             Question::Favicon => self.ask_favicon().await,
+            Question::Http2 => {
+                self.h2_tried = true;
+                self.ask_http2().await;
+            }
             Question::Listen => self.listen().await,
             Question::Ntlm(place) => {
                 self.ntlm_tried = true;
@@ -338,6 +370,11 @@ impl<'a> Conversation<'a> {
     /// Sends `bytes` on a connection whose state allows it, and reads one reply. `None` if no
     /// connection could be had.
     pub async fn exchange(&mut self, id: &str, bytes: &[u8], greets: bool) -> Option<Reply> {
+        if self.speaks_h2 {
+            let path =
+                bytes.strip_prefix(b"GET ").and_then(|rest| rest.split(|&byte| byte == b' ').next())?;
+            return self.exchange_h2(&String::from_utf8_lossy(path)).await;
+        }
         let bytes = self.address_in(bytes);
         if let Some(connection) = self.reusable(greets) {
             let reply = self.exchange_on(connection, id, &bytes).await;
@@ -389,7 +426,7 @@ impl<'a> Conversation<'a> {
         if !self.inside_tls {
             return Some(Connection::Plain(stream));
         }
-        let shaken = self.shake(stream, self.alpn).await;
+        let shaken = self.shake(stream, self.offer()).await;
         shaken.stream.map(Connection::Tls)
     }
 
@@ -452,6 +489,7 @@ impl<'a> Conversation<'a> {
         if let Some(response) = Response::parse(&reply.bytes).filter(|response| response.protocol == "http") {
             self.learn_page(id, &reply.bytes, &response);
         }
+        self.wants_h2 |= http2::is_frame(&reply.bytes);
         self.wants_tls |= !self.inside_tls && asks_for_tls(&reply.bytes);
     }
 

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{database::ProbeRef, fields::Fields};
 
-/// What is offered inside TLS: HTTP/2 would have to be spoken if it were offered.
-pub(super) const ALPN: &[&[u8]] = &[b"http/1.1"];
+/// What is offered inside TLS, one after the other where the server refuses: HTTP/1.1, which shows most; HTTP/2;
+/// nothing.
+pub(super) const ALPN: [&[&[u8]]; 3] = [&[b"http/1.1"], &[b"h2"], &[]];
 
 /// How long a page may take before TLS is tried beside it, on top of two round trips: web servers answer in less,
 /// and cost no second connection.
@@ -65,7 +66,7 @@ impl Conversation<'_> {
         self.tls_tried = true;
         self.sure_of_tls = std::mem::take(&mut self.wants_tls);
         let Some(stream) = self.open_stream().await else { return };
-        let shaken = self.shake(stream, self.alpn).await;
+        let shaken = self.shake(stream, self.offer()).await;
         self.take_handshake(shaken).await;
     }
 
@@ -84,7 +85,7 @@ impl Conversation<'_> {
             head_start.await;
             let stream = Connection::open(self.address, until).await.ok()?;
             is_open.store(true, Ordering::Relaxed);
-            Some(self.shake(stream, self.alpn).await)
+            Some(self.shake(stream, self.offer()).await)
         };
         let page = async {
             let is_sent = plain.send(&request, deadline).await;
@@ -118,15 +119,16 @@ impl Conversation<'_> {
             return;
         }
         let refused_alpn = shaken.info.as_ref().and_then(|info| info.error.as_ref());
-        if refused_alpn.is_some_and(|error| error.as_str().contains("NoApplicationProtocol")) {
-            self.alpn = &[];
-            self.tls_tried = self.alpn_refused;
-            self.wants_tls = !self.alpn_refused;
-            self.alpn_refused = true;
+        let has_next = self.alpn + 1 < ALPN.len();
+        let is_refused = refused_alpn.is_some_and(|error| error.as_str().contains("NoApplicationProtocol"));
+        if is_refused && has_next {
+            self.alpn += 1;
+            self.tls_tried = false;
+            self.wants_tls = true;
         }
         self.tls = shaken.info;
         let Some(stream) = shaken.stream else {
-            if self.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) && !self.alpn_refused {
+            if self.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) && !is_refused {
                 self.ask_old_tls().await;
             }
             return;
@@ -140,7 +142,31 @@ impl Conversation<'_> {
         self.parked.clear();
         self.choice = None;
         self.first_page = None;
-        self.open = Some(Open::Fresh(Connection::Tls(stream)));
+        let speaks_h2 =
+            self.tls.as_ref().and_then(|tls| tls.alpn.as_ref()).is_some_and(|alpn| alpn.as_str() == "h2");
+        self.wants_h2 |= speaks_h2;
+        self.open = (!speaks_h2).then_some(Open::Fresh(Connection::Tls(stream)));
+    }
+
+    /// Whether the server finished a handshake and then closed on what was said inside: some servers of HTTP/2 do
+    /// that to clients that did not offer it, instead of refusing the handshake.
+    pub fn may_want_h2(&self) -> bool {
+        let agreed =
+            self.tls.as_ref().is_some_and(|tls| tls.alpn.is_none() && !tls.client_certificate_requested);
+        let closes = self.endings.closed > 0 && self.first_words.is_empty();
+        self.inside_tls && self.alpn == 0 && agreed && closes
+    }
+
+    /// Shakes hands once more, for HTTP/2.
+    pub fn offer_h2(&mut self) {
+        self.alpn = 1;
+        self.tls_tried = false;
+        self.wants_tls = true;
+    }
+
+    /// The protocols to offer inside TLS.
+    pub fn offer(&self) -> &'static [&'static [u8]] {
+        ALPN.get(self.alpn).copied().unwrap_or_default()
     }
 
     fn learn_certificate(&mut self) {

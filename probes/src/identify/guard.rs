@@ -18,6 +18,8 @@ use tokio::{
 /// The first pause after a refusal; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
 const MOST_DOUBLINGS: u32 = 5;
+/// Empty ports after which a host is taken for a SYN proxy or a trap, and its other ports are only listened to.
+const HOLLOW: u32 = 30;
 
 /// The hosts that are being talked to.
 #[derive(Debug)]
@@ -31,6 +33,20 @@ struct Host {
     turns: Arc<Semaphore>,
     /// Refusals since a connection was last accepted.
     refusals: AtomicU32,
+    /// Ports that accepted and said nothing to anything, and ports that said something.
+    empty: AtomicU32,
+    full: AtomicU32,
+}
+
+impl Host {
+    fn new(turns: usize) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(turns)),
+            refusals: AtomicU32::new(0),
+            empty: AtomicU32::new(0),
+            full: AtomicU32::new(0),
+        }
+    }
 }
 
 /// The right to hold one conversation with a host.
@@ -57,8 +73,7 @@ impl Hosts {
     }
 
     fn host(&self, address: IpAddr) -> Arc<Host> {
-        let new =
-            || Arc::new(Host { turns: Arc::new(Semaphore::new(self.per_host)), refusals: AtomicU32::new(0) });
+        let new = || Arc::new(Host::new(self.per_host));
         match self.known.lock() {
             Ok(mut known) => Arc::clone(known.entry(address).or_insert_with(new)),
             Err(_) => new(),
@@ -74,6 +89,17 @@ impl Turn {
         } else {
             self.host.refusals.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Tells what a port came to.
+    pub fn note_port(&self, is_empty: bool) {
+        let count = if is_empty { &self.host.empty } else { &self.host.full };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether so many ports were empty, and none was not, that something before the host accepts for it.
+    pub fn is_hollow(&self) -> bool {
+        self.host.full.load(Ordering::Relaxed) == 0 && self.host.empty.load(Ordering::Relaxed) >= HOLLOW
     }
 
     /// Waits before the next connection if the host has refused, at most until `deadline`.
@@ -118,6 +144,18 @@ mod tests {
         assert!(hosts.known.lock().expect("no panic").is_empty());
     }
 
+    #[tokio::test]
+    async fn a_host_of_empty_ports_is_hollow_until_one_is_not() {
+        let turn = Arc::new(Hosts::new(1)).turn(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+        for _ in 0..HOLLOW {
+            assert!(!turn.is_hollow());
+            turn.note_port(true);
+        }
+        assert!(turn.is_hollow());
+        turn.note_port(false);
+        assert!(!turn.is_hollow());
+    }
+
     #[test]
     fn refusals_slow_down_and_an_accepted_connection_forgives() {
         assert_eq!(pause_after(0), None);
@@ -127,7 +165,7 @@ mod tests {
         let turn = Turn {
             hosts: Arc::new(Hosts::new(1)),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            host: Arc::new(Host { turns: Arc::new(Semaphore::new(1)), refusals: AtomicU32::new(0) }),
+            host: Arc::new(Host::new(1)),
             _permit: None,
         };
         turn.note(false);

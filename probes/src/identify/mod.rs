@@ -3,10 +3,12 @@
 mod assemble;
 mod connection;
 mod conversation;
+mod devices;
 mod encryption;
 mod gate;
 mod guard;
 mod hello;
+mod http2;
 mod jarm;
 mod memory;
 mod ntlm;
@@ -46,6 +48,8 @@ pub struct IdentifyConfig {
     /// Say twelve more hellos to TLS servers: their JARM fingerprint and the versions they take. Costs as many
     /// connections, beyond `max_connections`.
     pub jarm: bool,
+    /// SNMP communities to ask for the system group with, at most four; none is ever guessed.
+    pub snmp_communities: Vec<String>,
     /// Send bytes to ports of printers and of industrial controllers too.
     pub allow_print_and_ot: bool,
     /// Tells when a result was had.
@@ -64,6 +68,7 @@ impl IdentifyConfig {
             per_host: 16,
             ssh_audit: true,
             jarm: false,
+            snmp_communities: Vec::new(),
             allow_print_and_ot: false,
             clock,
         }

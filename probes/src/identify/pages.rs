@@ -1,15 +1,19 @@
 //! What is particular to HTTP: host, redirects, favicon, and pages that say they want TLS.
 
+use portreeve_model::SafeText;
+
 use super::{assemble, connection::End, conversation::Conversation};
 use crate::decode::http::Response;
 
 /// Same-host redirects followed at most.
-const MAX_REDIRECTS: u8 = 3;
+const MAX_REDIRECTS: usize = 3;
 
 impl Conversation<'_> {
     pub async fn ask_favicon(&mut self) {
         self.favicon_tried = true;
-        let Some(reply) = self.exchange("favicon", &get("/favicon.ico"), false).await else { return };
+        let named = self.fields.get("http.icon").map(<[u8]>::to_vec);
+        let path = named.and_then(|icon| self.same_host(&icon)).unwrap_or_else(|| "/favicon.ico".to_owned());
+        let Some(reply) = self.exchange("favicon", &get(&path), false).await else { return };
         let Some(response) = Response::parse(&reply.bytes) else { return };
         let body = response.text();
         if response.status == 200 && !body.is_empty() && reply.end != End::Full {
@@ -25,8 +29,8 @@ impl Conversation<'_> {
         }
         let target = response.header("location").filter(|_| matches!(response.status, 301..=303 | 307 | 308));
         let path = target.and_then(|target| self.same_host(target));
-        if let Some(path) = path.filter(|_| id == "http-get" && self.redirects < MAX_REDIRECTS) {
-            self.redirects += 1;
+        if let Some(path) = path.filter(|_| id == "http-get" && self.redirects.len() < MAX_REDIRECTS) {
+            self.redirects.push(SafeText::sanitize_to(target.unwrap_or_default(), 512));
             self.next_page = Some(path);
         }
     }
@@ -64,7 +68,7 @@ impl Conversation<'_> {
     }
 
     /// The `Host` that a browser would send.
-    fn host(&self) -> String {
+    pub fn host(&self) -> String {
         let host = self.hints.hostname.clone().unwrap_or_else(|| match self.endpoint.address {
             std::net::IpAddr::V4(address) => address.to_string(),
             std::net::IpAddr::V6(address) => format!("[{address}]"),

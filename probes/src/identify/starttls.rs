@@ -59,7 +59,7 @@ const UPGRADES: &[(&str, Upgrade)] = &[
         },
     ),
     // The IRCv3 extension of that name: numeric 670.
-    ("irc", Upgrade { greets: false, steps: &[b"STARTTLS\r\n"], agreed: Agreed::Contains(b" 670 ") }),
+    ("irc", Upgrade { greets: true, steps: &[b"STARTTLS\r\n"], agreed: Agreed::Contains(b" 670 ") }),
     // RFC 2033, RFC 3207 4.
     (
         "lmtp",

@@ -38,6 +38,7 @@ impl Conversation<'_> {
             self.ask_datagram(&probe).await;
             self.understand();
         }
+        self.ask_details().await;
         assemble::service(&self, usual.as_deref())
     }
 
@@ -76,7 +77,7 @@ impl Conversation<'_> {
 
 /// Sends `payload` until an answer comes from that address, whichever port it comes from (TFTP answers
 /// from a new one). `None` if none comes.
-async fn ask(
+pub(super) async fn ask(
     target: SocketAddr,
     payload: &[u8],
     wait: Duration,

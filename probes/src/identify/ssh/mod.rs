@@ -7,6 +7,8 @@ mod exchange;
 mod packets;
 mod protection;
 
+use std::time::Duration;
+
 use portreeve_model::{SafeText, SshHostKey};
 use tokio::time::Instant;
 
@@ -28,6 +30,8 @@ use crate::decode::{
 const IDENTIFICATION: &str = "SSH-2.0-Portreeve";
 /// The user who asks; need not exist.
 const USER: &str = "portreeve";
+/// Time for all of it, on top of twelve round trips.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Kinds of host keys asked for at most, and so connections.
 const MAX_KINDS: usize = 4;
 /// Messages that may come before the one waited for: banners, notices, extension lists.
@@ -61,7 +65,7 @@ impl Conversation<'_> {
         let Some(offer) = first.get(1..).and_then(offer_of) else { return };
         let mut kinds = key_kinds(&offer);
         kinds.truncate(MAX_KINDS);
-        let until = self.deadline;
+        let until = self.deadline.min(Instant::now() + PATIENCE + 12 * self.rtt());
         let mut open = match self.open.take() {
             Some(Open::Idle(connection)) => Some((Packets::after_kexinit(connection), server, first)),
             Some(Open::Greeted(connection)) => {
