@@ -36,7 +36,7 @@ pub fn facts() -> Facts {
         ("governor", read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         ("load before", read("/proc/loadavg")),
         ("date", said_by("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"])),
-        ("commit", said_by("git", &["rev-parse", "--short=12", "HEAD"])),
+        ("commit", said_by("git", &["describe", "--always", "--dirty", "--abbrev=12"])),
     ];
     let facts = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
     facts.map(|(name, fact)| (name.to_owned(), fact)).collect()

@@ -2,7 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use portreeve_benches::{
     Outcome,
@@ -84,7 +89,7 @@ fn bench(options: Options) -> Outcome {
     let rows = chosen(&options.only)?;
     let tools = Tools::find(&options.binary, options.peers);
     let versions = tools.versions();
-    let mut facts = machine::facts();
+    let facts = machine::facts();
     for (name, text) in
         facts.iter().map(|(name, fact)| (name.as_str(), fact)).chain(versions.iter().map(|(n, v)| (*n, v)))
     {
@@ -94,28 +99,29 @@ fn bench(options: Options) -> Outcome {
     let folder = options.binary.with_file_name("bench-work");
     let _boost = Boost::new();
     let mut bench = Bench::new("bench", tools, &folder, options.window)?;
-    let mut measured = Vec::new();
+    let mut document = Document::new(facts, versions, options.rounds);
     for row in &rows {
         println!("\n== {} ({})", row.title, row.name);
         let mut tell = |sample: &Sample| print_sample(row, sample);
         let samples = session::run(&mut bench, &(row.entries)(), options.rounds, &mut tell);
-        let row = Measured::new(row, samples);
-        println!("\n{}", row.table());
-        measured.push(row);
+        let measured = Measured::new(row, samples);
+        println!("\n{}", measured.table());
+        let chosen = bench.chosen.iter().cloned().collect::<Vec<_>>().join(", ");
+        document.facts.insert("backend that ours chose".to_owned(), chosen);
+        document.add(measured);
+        if let Some(path) = &options.json {
+            // After each row: what was measured before an interruption is kept.
+            write(&document, path)?;
+        }
     }
-    let chosen: Vec<String> = std::mem::take(&mut bench.chosen).into_iter().collect();
-    if !chosen.is_empty() {
-        facts.insert("backend that ours chose".to_owned(), chosen.join(", "));
-    }
-    drop(bench);
-    let document = Document::new(facts, versions, options.rounds, measured);
     println!("{}", document.markdown());
-    if let Some(path) = options.json {
-        fs::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
-        fs::write(path.with_extension("md"), document.markdown())?;
-        fs::write(path.with_extension("svg"), plot::svg(&document.rows))?;
-        println!("written: {} and beside it .md and .svg", path.display());
-    }
+    Ok(())
+}
+
+fn write(document: &Document, path: &Path) -> Outcome {
+    fs::write(path, serde_json::to_string_pretty(document)? + "\n")?;
+    fs::write(path.with_extension("md"), document.markdown())?;
+    fs::write(path.with_extension("svg"), plot::svg(&document.rows))?;
     Ok(())
 }
 

@@ -104,15 +104,15 @@ pub struct Document {
 }
 
 impl Document {
-    /// Of these rows.
-    pub fn new(
-        facts: Facts,
-        versions: Vec<(&'static str, String)>,
-        rounds: u32,
-        rows: Vec<Measured>,
-    ) -> Self {
-        let goals = judge(&rows);
-        Self { facts, versions, rounds, rows, goals }
+    /// Of nothing yet.
+    pub fn new(facts: Facts, versions: Vec<(&'static str, String)>, rounds: u32) -> Self {
+        Self { facts, versions, rounds, rows: Vec::new(), goals: judge(&[]) }
+    }
+
+    /// One row more.
+    pub fn add(&mut self, row: Measured) {
+        self.rows.push(row);
+        self.goals = judge(&self.rows);
     }
 
     /// All of it as Markdown.
