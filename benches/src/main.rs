@@ -131,7 +131,14 @@ fn chosen(names: &[String]) -> Outcome<Vec<Row>> {
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("there is no row {unknown:?}; there are: {}", known.join(" ")).into());
     }
-    Ok(all.into_iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name)).collect())
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let named = |row: &Row| names.iter().position(|name| name == row.name);
+    let mut rows: Vec<Row> = all.into_iter().filter(|row| named(row).is_some()).collect();
+    // In the order that was asked for.
+    rows.sort_by_key(named);
+    Ok(rows)
 }
 
 fn print_sample(row: &Row, sample: &Sample) {

@@ -8,6 +8,7 @@ use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use portreeve_lab::scan::{INTERFACE, Network, ROUTER_MAC};
@@ -72,7 +73,7 @@ pub enum Tool {
     Portreeve {
         /// `--backend`.
         backend: &'static str,
-        /// `--threads`; 0 leaves it out.
+        /// How many cores it may use, and so from how many threads it sends; 0 is all.
         threads: u8,
     },
     /// masscan; `noreset` keeps it from answering answers.
@@ -152,8 +153,9 @@ impl Tools {
                 if !self.help.contains(&format!("- {backend}:")) {
                     return Err(format!("this binary has no backend {backend}"));
                 }
-                if *threads > 1 && !self.has_threads() {
-                    return Err("this binary has no --threads".to_owned());
+                let cores = thread::available_parallelism().map_or(1, usize::from);
+                if usize::from(*threads) > cores {
+                    return Err(format!("this machine has {cores} cores"));
                 }
                 Ok(())
             }
@@ -162,11 +164,6 @@ impl Tools {
             }
             Tool::Zmap { .. } => self.zmap.as_ref().map(drop).ok_or_else(|| "zmap is not here".into()),
         }
-    }
-
-    /// A binary without it sends from one thread.
-    fn has_threads(&self) -> bool {
-        self.help.contains("--threads")
     }
 
     /// The command lines that do the work one after another, results going to files in `folder`. zmap 2 knows one port a
@@ -184,13 +181,15 @@ impl Tools {
 
     fn ours(&self, work: &Work, backend: &str, threads: u8, folder: &Path) -> Vec<OsString> {
         let rate = work.rate.unwrap_or(u32::MAX).to_string();
-        let mut words = vec![self.ours.clone().into_os_string()];
+        let mut words = Vec::new();
+        if threads > 0 {
+            // It sends from as many threads as it may use cores.
+            words.extend(strings(["taskset", "-c", &format!("0-{}", threads - 1)]));
+        }
+        words.push(self.ours.clone().into_os_string());
         words.extend(strings(["scan", &work.network.cidr(), "-p", &work.port_list(), "--rate", &rate]));
         words.extend(strings(["-e", INTERFACE, "--backend", backend, "--ndjson", "-o"]));
         words.push(folder.join("portreeve").into_os_string());
-        if threads > 0 && self.has_threads() {
-            words.extend(strings(["--threads", &threads.to_string()]));
-        }
         if let Some(retries) = work.retries {
             words.extend(strings(["--retries", &retries.to_string()]));
         }

@@ -9,7 +9,7 @@
 //!    a search that takes too long for one frame goes on with the next;
 //! 3. *target*: index to port, address, way and neighbour, by tables; answered targets are passed over;
 //! 4. *gate*: the address must lie in the range of targets that it was taken from;
-//! 5. *frame*: everything, since a frame that was sent before may have been changed by whoever got it.
+//! 5. *frame*: everything, its length too, since a frame that was sent before may have been changed by whoever got it.
 //!
 //! R6 is the thread's memory, R7 the frame, R8 the shared memory and later the way, R9 the image, then the address.
 
@@ -40,8 +40,14 @@ const MOST_ALLOWED: i32 = 64;
 /// within it.
 pub(super) const CATCH_UP_NS: u64 = 50_000_000;
 
+/// Bytes that every frame begins with beyond its end, and that each probe cuts off. Only a frame whose length the program
+/// changes gets its description written anew by the kernel, and whoever had the frame before may have changed that too:
+/// an XDP program at the far end of a veth pair that shortens a frame and sends it back leaves it short.
+pub(super) const SLACK: usize = 8;
+
 /// Places in the stack frame.
 mod local {
+    pub const CONTEXT: i16 = -72;
     pub const KEY: i16 = -4;
     pub const TRIES: i16 = -16;
     pub const HOST: i16 = -24;
@@ -111,6 +117,7 @@ struct Generator<'a> {
 impl Generator<'_> {
     /// Checks the frame's room and finds the memory.
     fn enter(&self, a: &mut Assembler, thread_number: u32) {
+        a.store(Double, Frame, local::CONTEXT, R1);
         a.load(Word, R7, R1, 0);
         a.load(Word, R2, R1, 4);
         a.copy(R3, R7);
@@ -489,8 +496,12 @@ impl Generator<'_> {
         }
     }
 
-    /// Counts and redirects; and the way out for frames that there was nothing for.
+    /// Cuts the frame to its length, counts and redirects; and the way out for frames that there was nothing for.
     fn leave(&self, a: &mut Assembler) {
+        a.load(Double, R1, Frame, local::CONTEXT);
+        a.copy(R2, -(SLACK as i32));
+        a.call(Helper::AdjustTail);
+        a.jump_if(NotEqual, R0, 0, self.ends.drop);
         count(a, thread::SENT);
         a.load(Double, R1, R6, thread::ALLOWANCE);
         a.alu(Alu::Sub, R1, 1);

@@ -16,6 +16,7 @@ use nix::{
 use super::{
     layout::{self, Control, thread as own},
     program,
+    program::SLACK,
 };
 use crate::{PacketsPerSecond, sys::bpf::Program, transmit::Pass};
 
@@ -56,7 +57,10 @@ impl Gang {
     /// How often the watching thread looks.
     const WATCH: Duration = Duration::from_millis(2);
 
-    pub(super) fn new(programs: Vec<Program>, frame: Vec<u8>) -> Self {
+    /// A thread for each program; their frames begin as `blank` and some bytes that each probe cuts off.
+    pub(super) fn new(programs: Vec<Program>, blank: Vec<u8>) -> Self {
+        let mut frame = blank;
+        frame.resize(frame.len() + SLACK, 0);
         Self { programs, frame, processors: processors() }
     }
 
