@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use portreeve_scan::{BackendChoice, Shard};
+use portreeve_scan::{BackendChoice, Shard, VlanId};
 use serde::{Deserialize, Serialize};
 
 const EXIT_CODES: &str = "\
@@ -118,6 +118,9 @@ pub(crate) struct SendArgs {
         value_name = "NAME"
     )]
     pub(crate) interface: Option<String>,
+    /// Tag of the VLAN to scan in, where the machine has no interface for it
+    #[arg(long, alias = "adapter-vlan", env = "PORTREEVE_VLAN", value_name = "ID", value_parser = parse_vlan)]
+    pub(crate) vlan: Option<VlanId>,
     /// First source port
     #[arg(long, alias = "adapter-port", short = 'g', env = "PORTREEVE_SOURCE_PORT", value_name = "PORT")]
     pub(crate) source_port: Option<u16>,
@@ -375,6 +378,12 @@ impl From<Backend> for BackendChoice {
             Backend::Xdp => Self::Xdp,
         }
     }
+}
+
+/// Reads the identifier of a VLAN.
+fn parse_vlan(text: &str) -> Result<VlanId, String> {
+    let id = text.parse().ok().filter(|id| (1..=4094).contains(id)).and_then(VlanId::new);
+    id.ok_or_else(|| "it must be a number from 1 to 4094".to_owned())
 }
 
 /// Reads `2s`, `500ms`, or seconds without a unit.

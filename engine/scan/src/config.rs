@@ -3,6 +3,7 @@
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use portreeve_model::Timestamp;
+use portreeve_wire::ethernet::VlanId;
 
 use crate::{PortSet, TargetSet, sys::OnReply};
 
@@ -160,6 +161,9 @@ pub struct ScanConfig {
     pub wait: Duration,
     /// Send through this interface only, whatever the routes say.
     pub interface: Option<String>,
+    /// Send and receive with this tag, in a VLAN that the machine has no interface of its own for. On an interface
+    /// that it has, the kernel writes and takes off the tag itself.
+    pub vlan: Option<VlanId>,
     /// First of the source ports used (one for each attempt); chosen when absent.
     pub source_port: Option<u16>,
     /// Which way the probes leave.
@@ -201,6 +205,7 @@ impl ScanConfig {
             shard: Shard::WHOLE,
             wait: Duration::from_secs(2),
             interface: None,
+            vlan: None,
             source_port: None,
             backend: BackendChoice::Auto,
             on_reply: OnReply::default(),

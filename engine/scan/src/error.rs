@@ -63,6 +63,15 @@ pub enum ScanError {
     /// The targets are malformed.
     #[error(transparent)]
     Targets(#[from] TargetError),
+    /// A tag was asked for where frames have no room for one.
+    #[error(
+        "VLAN tags are written on Ethernet, and targets are reached through {device}; leave the tag out, or choose an \
+         Ethernet interface"
+    )]
+    VlanNeedsEthernet {
+        /// The device's name.
+        device: String,
+    },
     /// More addresses than can be remembered by who answered.
     #[error("looking for hosts first works for at most 134,217,728 addresses; scan without it, or in parts")]
     TooManyToPing,

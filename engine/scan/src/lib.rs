@@ -51,6 +51,7 @@ pub use config::{BackendChoice, Clock, PacketsPerSecond, ScanConfig, Shard, UdpP
 pub use control::{Control, Phase, Progress};
 pub use error::ScanError;
 pub use permutation::Permutation;
+pub use portreeve_wire::ethernet::VlanId;
 pub use ports::{PortError, PortSet};
 pub use report::{Event, ScanReport};
 pub use scan::Scan;

@@ -15,7 +15,7 @@ use crate::{
     receive::{Classifier, RingReceiver, TallyMemory},
     route::{Hop, Route, RouteMap, RouteSocket},
     space::ProbeSpace,
-    sys::{Interface, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
+    sys::{Interface, LinkKind, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
     transmit::{Facts, Refusal, Request, Sender, choose},
 };
 
@@ -54,6 +54,7 @@ pub(crate) struct Way {
     pub(crate) device: usize,
     pub(crate) source: IpAddr,
     pub(crate) next: NextHop,
+    pub(crate) vlan: Option<ethernet::VlanId>,
 }
 
 /// Who takes the frames of a way.
@@ -76,7 +77,7 @@ impl Way {
         let ethernet = |source, mac: Option<MacAddress>| Link::Ethernet {
             source,
             destination: mac.map_or(ethernet::Address::ZERO, |mac| ethernet::Address(mac.0)),
-            vlan: None,
+            vlan: self.vlan,
         };
         match self.next {
             NextHop::Kernel { .. } => Link::None,
@@ -136,7 +137,8 @@ impl Network {
         let first = *reserved.ports().start();
         let ports = SourcePorts::new(first, attempts).ok_or(ScanError::NoSourcePorts { first })?;
         let mut devices = Devices::default();
-        let ways = map.routes().iter().map(|route| devices.way(route)).collect::<Result<_, _>>()?;
+        let ways =
+            map.routes().iter().map(|route| devices.way(route, config.vlan)).collect::<Result<_, _>>()?;
         let neighbors = permanent_neighbors().map_err(ScanError::io("cannot read the neighbour table"))?;
         let paths = Paths { map, ways, neighbors };
         let payloads = Payloads::collect(&config.ports, &config.udp_payloads);
@@ -226,7 +228,7 @@ struct OpenDevices {
 }
 
 impl Devices {
-    fn way(&mut self, route: &Route) -> Result<Way, ScanError> {
+    fn way(&mut self, route: &Route, vlan: Option<ethernet::VlanId>) -> Result<Way, ScanError> {
         let device = match self.interfaces.iter().position(|interface| interface.index == route.device) {
             Some(device) => device,
             None => self.add(route.device)?,
@@ -237,7 +239,7 @@ impl Devices {
             (Some(hardware), Some(address)) => NextHop::Gateway { hardware, address, mac: None },
             (Some(hardware), None) => NextHop::OnLink { hardware },
         };
-        Ok(Way { device, source: route.source, next })
+        Ok(Way { device, source: route.source, next, vlan })
     }
 
     fn add(&mut self, index: u32) -> Result<usize, ScanError> {
@@ -266,12 +268,16 @@ impl Devices {
 impl OpenDevices {
     fn add(&mut self, request: &Request<'_>) -> Result<(), ScanError> {
         let name = &request.interface.name;
+        let vlan = request.config.vlan;
+        if vlan.is_some() && request.interface.kind != LinkKind::Ethernet {
+            return Err(ScanError::VlanNeedsEthernet { device: name.clone() });
+        }
         let failed = |direction: &'static str, error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => ScanError::MissingRight { direction },
             _ => ScanError::io(format!("cannot open a {direction} socket on {name}"))(error),
         };
         let filter = ReplyFilter { ports: request.facts.ports.range() };
-        let ring = RxRing::open(request.interface, &filter, RxConfig::default())
+        let ring = RxRing::open(request.interface, &filter, RxConfig { vlan, ..RxConfig::default() })
             .map_err(|error| failed("receiving", error))?;
         let chosen = choose(request).map_err(|refusal| match refusal {
             Refusal::System(error) => failed("sending", error),

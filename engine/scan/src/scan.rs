@@ -79,7 +79,12 @@ impl Scan {
 
 /// Opens the backend that was asked for, or the best there is.
 fn choose(config: &ScanConfig) -> Result<(Access, (String, String)), ScanError> {
+    let untagged = || match config.vlan {
+        Some(_) => Err(ScanError::VlanNeedsEthernet { device: "ordinary sockets".to_owned() }),
+        None => Ok(()),
+    };
     if config.backend == BackendChoice::Connect {
+        untagged()?;
         return Ok(connect(config, "ordinary sockets: asked for"));
     }
     match Network::open(config) {
@@ -88,6 +93,7 @@ fn choose(config: &ScanConfig) -> Result<(Access, (String, String)), ScanError> 
             Ok((Access::Frames(Box::new(network)), backend))
         }
         Err(ScanError::MissingRight { .. }) if config.backend == BackendChoice::Auto => {
+            untagged()?;
             let why = "ordinary sockets: raw ones need the right CAP_NET_RAW (run as root, or grant it with \
                        `setcap cap_net_raw+ep`)";
             Ok(connect(config, why))

@@ -99,6 +99,7 @@ impl Plan {
         config.wait = wait(send, settings)?.unwrap_or(config.wait);
         config.seed = send.seed.unwrap_or_else(rand::random);
         config.interface = send.interface.clone().or_else(|| settings.interface.clone());
+        config.vlan = send.vlan;
         config.source_port = send.source_port;
         config.backend = send.backend.or(settings.backend).unwrap_or(Backend::Auto).into();
         let shard = send.shard.unwrap_or(Part::WHOLE);

@@ -103,10 +103,10 @@ impl Network {
         let Some(buffer) = sink.frame() else { return Ok(false) };
         let written = match (way.source, target) {
             (IpAddr::V4(sender), IpAddr::V4(target)) => {
-                arp::Request { hardware, sender, target, vlan: None }.emit(buffer)
+                arp::Request { hardware, sender, target, vlan: way.vlan }.emit(buffer)
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
-                ndp::Solicit { hardware, source, target, vlan: None }.emit(buffer)
+                ndp::Solicit { hardware, source, target, vlan: way.vlan }.emit(buffer)
             }
             _ => return Ok(false),
         };

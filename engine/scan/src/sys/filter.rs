@@ -2,7 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use portreeve_wire::{ethernet::EtherType, ip::Protocol, ipv6};
+use portreeve_wire::{
+    ethernet::{EtherType, VlanId},
+    ip::Protocol,
+    ipv6,
+};
 use socket2::SockFilter;
 
 use super::LinkKind;
@@ -12,7 +16,7 @@ use super::LinkKind;
 /// * TCP with ACK or RST, UDP and SCTP to one of our ports;
 /// * ICMP and ICMPv6 echo replies and errors, ICMP timestamp replies;
 /// * ARP replies and neighbour advertisements, on Ethernet;
-/// * and of these only frames to this machine: neither our own nor those to others.
+/// * and of these only frames to this machine, in the VLAN asked for: neither our own nor those to others.
 ///
 /// IPv4 fragments other than the first have no ports and are refused; so is IPv6 with extension headers, which
 /// no reply to a probe has reason to carry.
@@ -27,20 +31,32 @@ const KEEP: u32 = 0x0004_0000;
 
 const ICMP_REPLIES: [u8; 4] = [0, 3, 11, 14];
 const ICMPV6_REPLIES: [u8; 5] = [1, 2, 3, 129, 136];
+/// Of linux/filter.h.
+const SKF_AD_VLAN_TAG: i32 = 44;
+const SKF_AD_VLAN_TAG_PRESENT: i32 = 48;
+
 const TCP_ACK_OR_RST: u32 = 0x14;
 const ARP_REPLY: u32 = 2;
 
 impl ReplyFilter {
-    /// The program for a device of this kind.
-    pub(super) fn program(&self, link: LinkKind) -> Vec<SockFilter> {
-        let assembled = self.assemble(link);
+    /// The program for a device of this kind and frames with this tag, or with none.
+    pub(super) fn program(&self, link: LinkKind, vlan: Option<VlanId>) -> Vec<SockFilter> {
+        let assembled = self.assemble(link, vlan);
         assembled.iter().map(|insn| SockFilter::new(insn.code as u16, insn.yes, insn.no, insn.k)).collect()
     }
 
-    fn assemble(&self, link: LinkKind) -> Vec<Instruction> {
+    fn assemble(&self, link: LinkKind, vlan: Option<VlanId>) -> Vec<Instruction> {
         let mut a = Assembler::default();
         a.load_word(Offset::Ancillary(libc::SKF_AD_PKTTYPE));
         a.unless_equal(u32::from(libc::PACKET_HOST), Label::Refuse);
+        // The kernel has taken the tag off and keeps it beside the frame. One with identifier 0 says nothing but a
+        // priority (IEEE 802.1Q 9.6).
+        a.load_word(Offset::Ancillary(SKF_AD_VLAN_TAG_PRESENT));
+        a.if_equal(0, Label::Untagged);
+        a.load_word(Offset::Ancillary(SKF_AD_VLAN_TAG));
+        a.and(0x0fff);
+        a.place(Label::Untagged);
+        a.unless_equal(vlan.map_or(0, |vlan| u32::from(vlan.get())), Label::Refuse);
         let network = match link {
             LinkKind::Ethernet | LinkKind::Loopback => {
                 a.load_half(12);
@@ -114,6 +130,7 @@ enum Label {
     Ports,
     Refuse,
     Transport,
+    Untagged,
     V4,
     V6,
 }
@@ -255,9 +272,17 @@ mod tests {
 
     /// What the kernel does with the program: the bytes it keeps. Loads beyond the frame refuse it.
     fn run(program: &[Instruction], frame: &[u8], packet_type: u8) -> u32 {
+        run_tagged(program, frame, packet_type, None)
+    }
+
+    /// The same for a frame that came with this tag.
+    fn run_tagged(program: &[Instruction], frame: &[u8], packet_type: u8, tag: Option<u16>) -> u32 {
         let load = |at: u32, size: u32| -> Option<u32> {
-            if at == (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32 {
-                return Some(u32::from(packet_type));
+            match at.wrapping_sub(libc::SKF_AD_OFF as u32) as i32 {
+                libc::SKF_AD_PKTTYPE => return Some(u32::from(packet_type)),
+                SKF_AD_VLAN_TAG => return Some(u32::from(tag.unwrap_or(0))),
+                SKF_AD_VLAN_TAG_PRESENT => return Some(u32::from(tag.is_some())),
+                _ => {}
             }
             let bytes = frame.get(at as usize..)?.get(..if size == libc::BPF_B { 1 } else { 2 })?;
             Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
@@ -372,18 +397,30 @@ mod tests {
             let filter = ReplyFilter { ports: PORTS };
             let expected = if is_plausible(&packet).unwrap_or(false) { KEEP } else { 0 };
             let host = libc::PACKET_HOST;
-            prop_assert_eq!(run(&filter.assemble(LinkKind::Layer3), &packet, host), expected);
-            prop_assert_eq!(run(&filter.assemble(LinkKind::Ethernet), &framed(&packet), host), expected);
-            prop_assert_eq!(run(&filter.assemble(LinkKind::Loopback), &framed(&packet), host), expected);
+            prop_assert_eq!(run(&filter.assemble(LinkKind::Layer3, None), &packet, host), expected);
+            prop_assert_eq!(run(&filter.assemble(LinkKind::Ethernet, None), &framed(&packet), host), expected);
+            prop_assert_eq!(run(&filter.assemble(LinkKind::Loopback, None), &framed(&packet), host), expected);
             for other in [libc::PACKET_OUTGOING, libc::PACKET_OTHERHOST, libc::PACKET_BROADCAST] {
-                prop_assert_eq!(run(&filter.assemble(LinkKind::Ethernet), &framed(&packet), other), 0);
+                prop_assert_eq!(run(&filter.assemble(LinkKind::Ethernet, None), &framed(&packet), other), 0);
             }
+        }
+
+        #[test]
+        fn keeps_frames_of_its_own_vlan_only(packet in packets(), asked in 0_u16..4, tag in 0_u16..4, priority: u16) {
+            let filter = ReplyFilter { ports: PORTS };
+            let asked = VlanId::new(asked).filter(|id| id.get() != 0);
+            let program = filter.assemble(LinkKind::Ethernet, asked);
+            let plausible = is_plausible(&packet).unwrap_or(false);
+            let kept = |tag| run_tagged(&program, &framed(&packet), libc::PACKET_HOST, tag) == KEEP;
+            prop_assert_eq!(kept(None), plausible && asked.is_none());
+            let ours = asked.map_or(0, VlanId::get) == tag;
+            prop_assert_eq!(kept(Some(priority & 0xf000 | tag)), plausible && ours);
         }
 
         #[test]
         fn ends_on_any_bytes(frame in proptest::collection::vec(any::<u8>(), 0..80), ports: (u16, u16)) {
             for link in [LinkKind::Ethernet, LinkKind::Layer3, LinkKind::Loopback] {
-                let kept = run(&ReplyFilter { ports: ports.0..=ports.1 }.assemble(link), &frame, libc::PACKET_HOST);
+                let kept = run(&ReplyFilter { ports: ports.0..=ports.1 }.assemble(link, None), &frame, libc::PACKET_HOST);
                 prop_assert!(kept == 0 || kept == KEEP);
             }
         }

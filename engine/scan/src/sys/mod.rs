@@ -37,6 +37,8 @@ mod socket;
 mod tx_batch;
 mod tx_ring;
 mod tx_xdp;
+#[cfg(test)]
+mod vlan_tests;
 
 use std::{io, time::Duration};
 

@@ -46,6 +46,8 @@ pub struct RxConfig {
     pub blocks: usize,
     /// How long a block may wait to be filled before it is handed over as it is.
     pub hand_over_after: Duration,
+    /// Take frames with this tag, and without it none.
+    pub vlan: Option<VlanId>,
 }
 
 impl Default for RxConfig {
@@ -53,7 +55,7 @@ impl Default for RxConfig {
     /// because one with a single frame in it is handed over too: where few replies come, it is their number
     /// times the time to hand over, a second, that a reader may be kept from its work without loss.
     fn default() -> Self {
-        Self { block_bytes: 64 << 10, blocks: 256, hand_over_after: Duration::from_millis(4) }
+        Self { block_bytes: 64 << 10, blocks: 256, hand_over_after: Duration::from_millis(4), vlan: None }
     }
 }
 
@@ -83,7 +85,7 @@ impl RxRing {
     /// Opens a ring; from here on replies are kept, though no one reads yet.
     pub fn open(interface: &Interface, filter: &ReplyFilter, config: RxConfig) -> io::Result<Self> {
         let socket = socket::packet_socket()?;
-        socket.attach_filter(&filter.program(interface.kind))?;
+        socket.attach_filter(&filter.program(interface.kind, config.vlan))?;
         // A saving only: kernels before 4.20 do not know it, and the filter refuses outgoing frames too.
         socket::set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1).or_else(|error| {
             if error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(()) } else { Err(error) }
@@ -111,6 +113,13 @@ impl RxRing {
         socket::bind_for_receiving(&socket, interface.index)?;
         let link = interface.kind;
         Ok(Self { socket, ring, config, next: 0, link, statistics: RxStatistics::default() })
+    }
+
+    /// Takes every frame from now on, tests' own questions among them.
+    #[cfg(test)]
+    pub(super) fn take_everything(&self) -> io::Result<()> {
+        let keep_all = socket2::SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX);
+        self.socket.attach_filter(&[keep_all])
     }
 
     /// Waits until there is a block to read; `false` when the time ran out first.

@@ -59,6 +59,9 @@ pub(super) fn open(request: &Request<'_>) -> Result<Sender, Refusal> {
     if config.rate_per_host.is_some() || config.rate_per_network.is_some() {
         return Err(Refusal::Unfit("it knows no ceilings for hosts and networks".to_owned()));
     }
+    if config.vlan.is_some() {
+        return Err(Refusal::Unfit("its frames have no room for a VLAN tag".to_owned()));
+    }
     let space = ProbeSpace::ports(config.targets.clone(), &config.ports);
     let plan = Plan::new(&space, request.facts.paths, request.device);
     if plan.is_empty() {

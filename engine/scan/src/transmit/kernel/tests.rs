@@ -30,11 +30,16 @@ fn may_run() -> bool {
 
 fn gateway() -> Way {
     let next = NextHop::Gateway { hardware: OURS, address: SOURCE.into(), mac: Some(GATEWAY) };
-    Way { device: 0, source: SOURCE.into(), next }
+    Way { device: 0, source: SOURCE.into(), next, vlan: None }
 }
 
 fn on_link() -> Way {
-    Way { device: 0, source: Ipv4Addr::new(10, 98, 0, 1).into(), next: NextHop::OnLink { hardware: OURS } }
+    Way {
+        device: 0,
+        source: Ipv4Addr::new(10, 98, 0, 1).into(),
+        next: NextHop::OnLink { hardware: OURS },
+        vlan: None,
+    }
 }
 
 /// A scan whose targets go through a gateway, but for those of 10.98.0.0/16, which are on the link, and 10.97.0.0/16,
