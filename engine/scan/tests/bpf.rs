@@ -117,7 +117,16 @@ fn records_arrive_in_order_and_whole() {
         assert_eq!(program.run_once(&mut vec![7; 64]).expect("runs"), Action::Drop as u32);
     }
     assert_eq!(program.run_once(&mut vec![7; 64]).expect("runs"), Action::Pass as u32, "the ring is full");
-    assert_eq!(ring.take_ready(|_| {}), 127);
+    // What comes while records are handed over waits for the next time.
+    let mut more = true;
+    let taken = ring.take_ready(|_| {
+        if std::mem::take(&mut more) {
+            assert_eq!(program.run_once(&mut vec![8; 64]).expect("runs"), Action::Pass as u32);
+        }
+        let _ = program.run_once(&mut vec![9; 64]).expect("runs");
+    });
+    assert_eq!(taken, 127);
+    assert!(ring.take_ready(|record| assert_eq!(record[8..], [9; 16])) > 0);
     assert_eq!(ring.take_ready(|_| {}), 0);
 }
 

@@ -47,14 +47,16 @@ impl RingBuffer {
         MapReference(self.map.as_raw_fd())
     }
 
-    /// Hands over every record that is there; returns how many.
+    /// Hands over every record that is there now, and none that comes meanwhile: a flood shall not hold the caller.
+    /// Returns how many.
     pub fn take_ready(&mut self, mut take: impl FnMut(&[u8])) -> usize {
         let mut taken = 0;
         // Positions are of 64 bits where the kernel is; they start at 0 and are only added to.
         let position = &self.ours.words_64(1)[0];
         let mut at = position.load(Ordering::Relaxed);
         // Acquire: the headers up to there are written.
-        while at < self.theirs.words_64(1)[0].load(Ordering::Acquire) {
+        let end = self.theirs.words_64(1)[0].load(Ordering::Acquire);
+        while at < end {
             let offset = self.page + (at as usize & (self.bytes - 1));
             let header = self.theirs.word(offset).load(Ordering::Acquire);
             if header & BUSY != 0 {
