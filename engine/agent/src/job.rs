@@ -145,7 +145,7 @@ async fn scan_into(spool: &Arc<JobSpool>, workshop: &Workshop, job: &Job, underw
     let recorder = spawn(record(Arc::clone(spool), records));
     let control = underway.control().clone();
     let identifier = (job.identify && job.kind == JobKind::Scan).then_some(identifier);
-    let report = run(scan, control, identifier, underway.tally().clone(), out).await;
+    let report = run(scan, control, identifier, &[], underway.tally().clone(), out).await;
     let recorded = recorder.await;
     let report = report.map_err(|error| (error.into(), None))?;
     match recorded {

@@ -37,7 +37,7 @@ pub use host::{backends, interfaces};
 pub use job::{HostLimits, summary};
 pub use recorder::record;
 pub use reload::DatabaseFolder;
-pub use run::{Tally, run};
+pub use run::{Found, Tally, run};
 pub use spool::{BatchUnreadable, JobSpool, Spool, SpoolError};
 pub use state::StateError;
 pub use uplink::{Uplink, UplinkError};

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portreeve_model::protocol::Record;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -11,6 +10,7 @@ use tokio::{
 use crate::{
     batch::Cutter,
     courier::blocking,
+    run::Found,
     spool::{JobSpool, SpoolError},
 };
 
@@ -18,13 +18,15 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// Spools all records until their senders are gone. Ends early if the spool takes no more.
-pub async fn record(job: Arc<JobSpool>, mut records: mpsc::Receiver<Record>) -> Result<(), SpoolError> {
+pub async fn record(job: Arc<JobSpool>, mut found: mpsc::Receiver<Found>) -> Result<(), SpoolError> {
     let mut cutter = Cutter::default();
     let mut due: Option<Instant> = None;
     loop {
         let batch = tokio::select! {
-            record = records.recv() => match record {
-                Some(record) => {
+            found = found.recv() => match found {
+                // A job that an agent cannot finish goes back to the server as a whole.
+                Some(Found::Checkpoint(_)) => continue,
+                Some(Found::Record(record)) => {
                     due.get_or_insert_with(|| Instant::now() + LONGEST_WAIT);
                     cutter.push(record)
                 }

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use portreeve_model::{HostSighting, protocol::Record};
+use portreeve_model::{HostSighting, Observation, protocol::Record};
 use portreeve_probes::{Identifier, mac};
-use portreeve_scan::{Control, Event, Scan, ScanError, ScanReport};
+use portreeve_scan::{Checkpoint, Control, Event, Scan, ScanError, ScanReport};
 use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
 
 use crate::identification::Identification;
@@ -52,16 +52,27 @@ impl Tally {
     }
 }
 
+/// What comes out of a running scan.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// How far it is, if the scan was asked for that. All records until then came before.
+    Checkpoint(Box<Checkpoint>),
+    /// Something that it found.
+    Record(Record),
+}
+
 /// Runs a prepared scan and, with an `identifier`, asks every open port what answers there while the scan
-/// goes on. Records go to `out` as they come; if nobody takes them any more, the scan is cancelled.
+/// goes on; so it does for the open ports of `known`, which an earlier scan left unasked. What is found goes to
+/// `out` as it comes; if nobody takes it any more, the scan is cancelled.
 ///
 /// Cancelling `control` stops both within a second; the report tells that the scan was not completed.
 pub async fn run(
     scan: Scan,
     control: Control,
     identifier: Option<Arc<Identifier>>,
+    known: &[Observation],
     tally: Tally,
-    out: mpsc::Sender<Record>,
+    out: mpsc::Sender<Found>,
 ) -> Result<ScanReport, ScanError> {
     let _whatever_happens = CancelOnDrop(control.clone());
     let (sender, mut events) = mpsc::channel(EVENTS);
@@ -76,15 +87,20 @@ pub async fn run(
         }
     });
     let mut identification = identifier.map(Identification::new);
+    if let Some(identification) = &mut identification {
+        for observation in known {
+            identification.offer(observation);
+        }
+    }
     let mut look = interval(Duration::from_millis(200));
     let mut scan_goes_on = true;
     while scan_goes_on || identification.as_ref().is_some_and(|identification| !identification.is_idle()) {
-        let record = tokio::select! {
+        let found = tokio::select! {
             event = events.recv(), if scan_goes_on => match event {
-                Some(event) => Some(into_record(event, identification.as_mut())),
+                Some(event) => Some(into_found(event, identification.as_mut())),
                 None => { scan_goes_on = false; None }
             },
-            Some(service) = next_service(identification.as_mut()) => Some(Record::Service(Box::new(service))),
+            Some(service) = next_service(identification.as_mut()) => Some(Found::Record(Record::Service(Box::new(service)))),
             _ = look.tick() => None,
         };
         if let Some(identification) = &mut identification {
@@ -93,8 +109,8 @@ pub async fn run(
                 identification.stop();
             }
         }
-        if let Some(record) = record
-            && out.send(record).await.is_err()
+        if let Some(found) = found
+            && out.send(found).await.is_err()
         {
             control.cancel();
             events.close();
@@ -115,17 +131,18 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn into_record(event: Event, identification: Option<&mut Identification>) -> Record {
+fn into_found(event: Event, identification: Option<&mut Identification>) -> Found {
     match event {
+        Event::Checkpoint(checkpoint) => Found::Checkpoint(checkpoint),
         Event::Host(sighting) => {
             let mac_vendor = sighting.mac.and_then(mac::vendor);
-            Record::Host(Box::new(HostSighting { mac_vendor, ..sighting }))
+            Found::Record(Record::Host(Box::new(HostSighting { mac_vendor, ..sighting })))
         }
         Event::Port(observation) => {
             if let Some(identification) = identification {
                 identification.offer(&observation);
             }
-            Record::Port(observation)
+            Found::Record(Record::Port(observation))
         }
     }
 }

@@ -5,7 +5,7 @@ mod server;
 use std::{path::Path, sync::Arc};
 
 use axum::http::StatusCode;
-use portreeve_agent::{Delivery, JobSpool, ServerUrl, Spool, Uplink, deliver, http_client, record};
+use portreeve_agent::{Delivery, Found, JobSpool, ServerUrl, Spool, Uplink, deliver, http_client, record};
 use portreeve_model::{
     Observation, PortState, Reason, Timestamp, Transport,
     protocol::{FinishRequest, JobOutcome, JobSummary, Record},
@@ -209,10 +209,10 @@ async fn records_are_handed_in_while_the_job_runs() {
     let (sender, records) = tokio::sync::mpsc::channel(16);
     let recorder = tokio::spawn(record(Arc::clone(&job.spool), records));
 
-    sender.send(open_port(1)).await.expect("taken");
+    sender.send(Found::Record(open_port(1))).await.expect("taken");
     server.until("the first record, while more may come", |told| told.records(job.id).len() == 1).await;
     for port in 2..6_000 {
-        sender.send(open_port(port)).await.expect("taken");
+        sender.send(Found::Record(open_port(port))).await.expect("taken");
     }
     drop(sender);
     recorder.await.expect("no panic").expect("spooled");

@@ -220,8 +220,8 @@ pub(crate) struct ScanArgs {
     /// Look for hosts only, as `discover` [also: -sn]
     #[arg(long, conflicts_with_all = ["ports", "top_ports", "ping", "resume", "identify"], help_heading = "Hosts")]
     pub(crate) no_ports: bool,
-    /// Go on where an interrupted scan stopped
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "input_file", "ports", "top_ports", "seed", "shard"], help_heading = "Sending")]
+    /// Go on where an interrupted or killed scan stopped: its folder portreeve-….resume
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["targets", "input_file", "ports", "top_ports", "seed", "shard"], help_heading = "Sending")]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

@@ -1,64 +1,66 @@
-//! What an interrupted scan leaves, so that another can go on where it stopped.
+//! What an unfinished scan is, in words that another can go on from.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
-
-use portreeve_scan::{PortSet, TargetSet, TargetSetBuilder};
+use portreeve_scan::{Checkpoint, PortSet, ScanConfig, TargetSet, TargetSetBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    args::Part,
-    exit::{Exit, Failure},
-};
+use crate::{args::Part, exit::Failure};
 
-/// The scan, and how far it came. The order of the probes follows from targets, ports and seed.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// A scan, and how far it came. The order of the probes follows from targets, ports and seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Checkpoint {
+pub(crate) struct Unfinished {
     targets: Vec<String>,
     ports: String,
     pub(crate) ping: bool,
     pub(crate) seed: u64,
     pub(crate) shard: Part,
-    pub(crate) resume_from: u64,
+    /// As in [`Checkpoint`].
+    pub(crate) stretch: u64,
+    attempt: u8,
+    position: u64,
+    asked: u64,
+    first_answers: [u64; 16],
 }
 
-impl Checkpoint {
-    pub(crate) fn new(
-        targets: &TargetSet,
-        ports: &PortSet,
-        ping: bool,
-        seed: u64,
-        shard: Part,
-        resume_from: u64,
-    ) -> Self {
-        let targets = targets.ranges();
-        let targets = targets
+impl Unfinished {
+    /// A scan of which nothing is done yet.
+    pub(crate) fn new(config: &ScanConfig, shard: Part) -> Self {
+        let ranges = config.targets.ranges();
+        let targets = ranges
             .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-        Self { targets: targets.collect(), ports: ports.to_string(), ping, seed, shard, resume_from }
+        Self {
+            targets: targets.collect(),
+            ports: config.ports.to_string(),
+            ping: config.ping,
+            seed: config.seed,
+            shard,
+            stretch: 0,
+            attempt: 0,
+            position: 0,
+            asked: 0,
+            first_answers: [0; 16],
+        }
     }
 
-    /// Writes it to a new file in the current folder.
-    pub(crate) fn write(&self) -> Result<PathBuf, Failure> {
-        let path = PathBuf::from(format!("portreeve-{:016x}-{}.resume", self.seed, self.resume_from));
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::new(Exit::Failure, format!("cannot write the checkpoint {}: {error}", path.display()))
-        };
-        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(&error))?;
-        let mut file = File::create_new(&path).map_err(|error| failed(&error))?;
-        file.write_all(&text).map_err(|error| failed(&error))?;
-        Ok(path)
+    /// Notes how far it is.
+    pub(crate) fn advance(&mut self, checkpoint: &Checkpoint) {
+        self.stretch = checkpoint.stretch;
+        self.attempt = checkpoint.attempt;
+        self.position = checkpoint.position;
+        self.asked = checkpoint.asked;
+        self.first_answers = checkpoint.first_answers;
     }
 
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::usage(format!("cannot resume from {}: {error}", path.display()))
-        };
-        let text = fs::read(path).map_err(|error| failed(&error))?;
-        serde_json::from_slice(&text).map_err(|error| failed(&error))
+    /// How far it is, without the pages.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            stretch: self.stretch,
+            attempt: self.attempt,
+            position: self.position,
+            asked: self.asked,
+            first_answers: self.first_answers,
+            ..Checkpoint::default()
+        }
     }
 
     /// The targets, from which everything excluded was taken when the scan began.
@@ -80,18 +82,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_holds_the_same_scan() {
+    fn an_unfinished_scan_reads_back_as_the_same() {
         let targets = TargetSetBuilder::new()
             .include("10.99.0.0/24, fd99::1-fd99::5")
             .and_then(|builder| builder.exclude("10.99.0.7"))
             .and_then(TargetSetBuilder::build)
             .expect("targets");
-        let ports: PortSet = "22,U:53".parse().expect("ports");
-        let shard = Part { index: 1, count: 3 };
-        let before = Checkpoint::new(&targets, &ports, true, u64::MAX, shard, 77);
+        let ports: PortSet = "0,22,8000-8100,65535,U:53".parse().expect("ports");
+        let config =
+            ScanConfig { ping: true, seed: u64::MAX, ..ScanConfig::new(targets.clone(), ports.clone()) };
+        let mut before = Unfinished::new(&config, Part { index: 1, count: 3 });
+        let far = Checkpoint { stretch: 7, attempt: 2, position: 9, asked: 1, ..Checkpoint::default() };
+        before.advance(&far);
         let text = serde_json::to_string(&before).expect("JSON");
-        let after: Checkpoint = serde_json::from_str(&text).expect("a checkpoint");
+        let after: Unfinished = serde_json::from_str(&text).expect("an unfinished scan");
         assert_eq!(after, before);
+        assert_eq!(after.checkpoint(), far);
         assert_eq!(after.ports().expect("ports"), ports);
         let again = after.targets().expect("targets");
         assert_eq!(again.ranges().collect::<Vec<_>>(), targets.ranges().collect::<Vec<_>>());

@@ -8,6 +8,7 @@ mod checkpoint;
 mod clock;
 mod commands;
 mod exit;
+mod journal;
 mod output;
 mod rights;
 mod settings;

@@ -121,3 +121,65 @@ fn a_scan_of_the_segment_finds_exactly_the_truth() {
         assert_eq!(document["summary"]["addresses"], 256);
     }
 }
+
+/// A scan that is killed without warning, and what is left of it, over and over.
+#[test]
+fn a_scan_that_is_killed_at_any_moment_loses_nothing_and_repeats_little() {
+    const PORTS: u64 = 12_000;
+    const RATE: u64 = 4_000;
+    let Some(lab) = lab("clik") else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    // Killed in the first round twice, and once among the repeats: a filter leaves enough to repeat.
+    in_namespace(&lab.namespace("data"), "nft")
+        .arg(
+            "table inet pr { chain input { type filter hook input priority 0; tcp dport 1000-9000 drop; }; }",
+        )
+        .status()
+        .expect("nft");
+    let start = |arguments: &[&str]| {
+        let mut command = in_namespace(&lab.namespace("scan"), env!("CARGO_BIN_EXE_portreeve"));
+        command.args(arguments).args(["--rate", &RATE.to_string(), "--wait", "300ms", "--json"]);
+        command.args(["-o", "found.json"]).current_dir(folder.path()).env("HOME", "/nonexistent");
+        command.spawn().expect("the binary runs")
+    };
+    let journal = || {
+        let mut names =
+            std::fs::read_dir(folder.path()).expect("folder").map(|entry| entry.expect("entry").path());
+        names.find(|path| path.extension().is_some_and(|extension| extension == "resume"))
+    };
+    let before = probes_seen(&lab);
+    let ports = format!("1-{}", PORTS / 2);
+    let mut child = start(&["scan", "10.99.0.2-3", "-p", &ports]);
+    for milliseconds in [1_700, 1_000, 1_200] {
+        sleep(Duration::from_millis(milliseconds));
+        assert_eq!(child.try_wait().expect("a child"), None, "the scan is over too soon");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        let journal = journal().expect("a checkpoint");
+        child = start(&["scan", "--resume", journal.to_str().expect("UTF-8")]);
+    }
+    assert!(child.wait().expect("ended").success());
+    let document: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("found.json")).expect("results"))
+            .expect("JSON");
+    let ports =
+        found(&document).into_iter().map(|(address, port, ..)| (address, port)).collect::<BTreeSet<_>>();
+    let expected = [("10.99.0.2", 80), ("10.99.0.3", 22)].map(|(address, port)| (address.to_owned(), port));
+    assert_eq!(ports, expected.into());
+    assert_eq!(journal(), None, "a scan that is over leaves nothing");
+    // Every target once and the silent ones twice; each kill may repeat a second's work.
+    let silent = PORTS / 2 - 999;
+    let probes = probes_seen(&lab) - before;
+    assert!(probes <= PORTS + silent + 3 * RATE + 100, "{probes} probes");
+    assert!(probes >= PORTS + silent, "{probes} probes");
+}
+
+/// Packets that the hosts of the lab have received.
+fn probes_seen(lab: &Lab) -> u64 {
+    let received = |host| {
+        let path = "/sys/class/net/eth0/statistics/rx_packets";
+        let output = in_namespace(&lab.namespace(host), "cat").arg(path).output().expect("cat");
+        String::from_utf8_lossy(&output.stdout).trim().parse::<u64>().expect("a number")
+    };
+    received("web") + received("data")
+}

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use portreeve_model::Timestamp;
 use portreeve_wire::ethernet::VlanId;
 
-use crate::{PortSet, TargetSet, sys::OnReply};
+use crate::{Checkpoint, PortSet, TargetSet, sys::OnReply};
 
 /// A rate, in packets a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,9 +176,11 @@ pub struct ScanConfig {
     pub report_filtered: bool,
     /// Look for hosts first and probe the ports of those only that answered.
     pub ping: bool,
-    /// Start at this position of the probe order: the `checkpoint` of an earlier [`crate::ScanReport`] with the
-    /// same targets, ports, seed and shard.
-    pub resume_from: u64,
+    /// Go on from here: a checkpoint of an earlier scan with the same targets, ports, seed and shard, with all
+    /// pages that it and those before it held.
+    pub resume: Option<Checkpoint>,
+    /// Hand out a checkpoint this often while ports are probed.
+    pub checkpoint_every: Option<Duration>,
     /// What to say to UDP ports.
     pub udp_payloads: UdpPayloads,
 }
@@ -212,7 +214,8 @@ impl ScanConfig {
             report_closed: false,
             report_filtered: false,
             ping: false,
-            resume_from: 0,
+            resume: None,
+            checkpoint_every: None,
             udp_payloads: UdpPayloads::none(),
         }
     }

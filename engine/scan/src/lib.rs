@@ -21,6 +21,7 @@
 //! Addresses, ports and counts are in host representation; only `portreeve-wire` knows about byte order.
 
 mod ceilings;
+mod checkpoint;
 mod config;
 mod control;
 mod cookie;
@@ -47,6 +48,7 @@ pub mod sys;
 pub mod targets;
 mod transmit;
 
+pub use checkpoint::{Checkpoint, Page};
 pub use config::{BackendChoice, Clock, PacketsPerSecond, ScanConfig, Shard, UdpPayloads};
 pub use control::{Control, Phase, Progress};
 pub use error::ScanError;

@@ -4,9 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use portreeve_model::{HostSighting, Observation};
 
+use crate::Checkpoint;
+
 /// Something a scan found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// How far the scan is, if [`crate::ScanConfig::checkpoint_every`] asks for it. All that was found until then
+    /// came before it.
+    Checkpoint(Box<Checkpoint>),
     /// A port and its state.
     Port(Observation),
     /// A host that answered; once for each host.

@@ -7,6 +7,7 @@ use portreeve_model::{HostReason, PortState, Reason};
 use crate::{
     Control, Permutation, Phase, ScanConfig, ScanError, Shard,
     ceilings::Ceilings,
+    checkpoint::{Clerk, Mark, restore},
     loss::Losses,
     network::{Inquiry, Network},
     pace::Pace,
@@ -158,10 +159,18 @@ impl Stages {
         if !self.config.ping {
             return self.probe_ports(&everyone);
         }
+        if let Some(checkpoint) = &self.config.resume
+            && !checkpoint.hosts.is_empty()
+        {
+            restore(&self.common.hosts, &checkpoint.hosts);
+            let hosts = Arc::clone(&self.common.hosts);
+            return self.probe_ports(&|host| !hosts.contains(host));
+        }
         // Shards share out the ports, not the hosts: each has to know all of them.
         let found = self.discover(Shard::WHOLE)?;
         if !found.completed {
-            return Ok(End { checkpoint: self.config.resume_from, ..found });
+            let checkpoint = self.config.resume.as_ref().map_or(0, |checkpoint| checkpoint.position);
+            return Ok(End { checkpoint, ..found });
         }
         let hosts = Arc::clone(&self.common.hosts);
         self.probe_ports(&|host| !hosts.contains(host))
@@ -199,7 +208,9 @@ impl Stages {
     fn probe_ports(&mut self, skip_host: &(dyn Fn(u64) -> bool + Sync)) -> Result<End, ScanError> {
         let space = ProbeSpace::ports(self.config.targets.clone(), &self.config.ports);
         let mut positions = self.config.shard.positions(space.len());
-        positions.start = self.config.resume_from.clamp(positions.start, positions.end);
+        if let Some(checkpoint) = &self.config.resume {
+            positions.start = checkpoint.stretch.clamp(positions.start, positions.end);
+        }
         self.campaign(Campaign { phase: Phase::Probing, space, positions, skip_host })
     }
 
@@ -213,7 +224,8 @@ impl Stages {
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
         for stretch in stretches(campaign.positions.clone(), self.stretch) {
             let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone(), self.access.memory());
-            let covered = self.cover(&campaign, &tally)?;
+            let begun = self.begin_stretch(&campaign, &tally);
+            let covered = self.cover(&campaign, &tally, begun)?;
             checkpoint = covered.checkpoint;
             losses.add(&tally.histories(covered.attempts), covered.settled);
             if let Some(estimate) = losses.missed() {
@@ -227,8 +239,28 @@ impl Stages {
         Ok(End { checkpoint, completed: !control.is_cancelled(), losses, drops })
     }
 
+    /// Where the attempts at a stretch begin: at its start, or where a checkpoint says.
+    fn begin_stretch(&self, campaign: &Campaign<'_>, tally: &Tally) -> Mark {
+        let stretch = tally.stretch();
+        let mut mark = Mark { attempt: 0, position: stretch.start, asked: 0 };
+        let resumed = self.config.resume.as_ref().filter(|checkpoint| checkpoint.stretch == stretch.start);
+        if let Some(checkpoint) = resumed
+            && campaign.phase == Phase::Probing
+        {
+            tally.restore(checkpoint);
+            mark.attempt = checkpoint.attempt.min(self.config.most_attempts() - 1);
+            mark.position = checkpoint.position.clamp(stretch.start, stretch.end);
+            mark.asked = tally.mark().asked;
+            if mark.attempt == 0 {
+                self.common.control.add_done(mark.position - stretch.start);
+            }
+        }
+        tally.reach(mark);
+        mark
+    }
+
     /// Runs the receivers beside the attempts at one stretch.
-    fn cover(&mut self, campaign: &Campaign<'_>, tally: &Tally) -> Result<Covered, ScanError> {
+    fn cover(&mut self, campaign: &Campaign<'_>, tally: &Tally, begun: Mark) -> Result<Covered, ScanError> {
         let mut receivers = self.access.lend_receivers();
         let time = self.time;
         let ended = thread::scope(|scope| {
@@ -240,7 +272,12 @@ impl Stages {
                     Some(scope.spawn(move || receiver.run(classifier, tally, time)))
                 })
                 .collect();
-            let ended = self.attempts(campaign, tally);
+            if let Some(every) = self.config.checkpoint_every
+                && campaign.phase == Phase::Probing
+            {
+                scope.spawn(move || Clerk::new(tally, every).run());
+            }
+            let ended = self.attempts(campaign, tally, begun);
             tally.stop();
             for listener in listeners {
                 let received = listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -253,18 +290,26 @@ impl Stages {
     }
 
     /// Probes every target of a stretch, and the silent ones again.
-    fn attempts(&mut self, campaign: &Campaign<'_>, tally: &Tally) -> Result<Covered, ScanError> {
+    fn attempts(
+        &mut self,
+        campaign: &Campaign<'_>,
+        tally: &Tally,
+        begun: Mark,
+    ) -> Result<Covered, ScanError> {
         let control = self.common.control.clone();
         let hosts = self.config.targets.count();
-        let mut covered = Covered { checkpoint: tally.stretch().start, attempts: 0, settled: false };
-        let mut effort = Effort { asked: 0, sent: 0 };
+        let stretch = tally.stretch();
+        let mut covered = Covered { checkpoint: stretch.end, attempts: begun.attempt, settled: false };
+        let mut effort = Effort { asked: begun.asked, sent: begun.asked * u64::from(begun.attempt) };
         let most = self.config.most_attempts();
-        for attempt in 0..most {
+        for attempt in begun.attempt..most {
+            let from = if attempt == begun.attempt { begun.position } else { stretch.start };
             control.set_phase(if attempt == 0 { campaign.phase } else { Phase::Retrying });
             let mut pass = Pass {
                 space: &campaign.space,
-                positions: tally.stretch(),
+                positions: from..stretch.end,
                 attempt,
+                asked: effort.asked,
                 pace: &mut self.pace,
                 ceilings: &mut self.ceilings,
                 put_back: None,
@@ -272,12 +317,15 @@ impl Stages {
                 time: self.time,
                 skip_host: campaign.skip_host,
                 sent: 0,
+                lane: None,
+                told: 0,
             };
             let transmit = self.access.transmit();
             let reached = transmit.send_pass(&mut pass)?;
             let (sent, waits) = (pass.sent, !transmit.settles_itself());
             if attempt == 0 {
-                (covered.checkpoint, effort.asked) = (reached, sent);
+                covered.checkpoint = reached;
+                effort.asked += sent;
             }
             effort.sent += sent;
             covered.attempts += 1;

@@ -8,8 +8,8 @@ use std::{
 
 use portreeve_model::{HostReason, PortState, Reason, Timestamp, Transport};
 use portreeve_scan::{
-    BackendChoice, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanReport, TargetSet,
-    TargetSetBuilder, UdpPayloads,
+    BackendChoice, Checkpoint, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig,
+    ScanReport, TargetSet, TargetSetBuilder, UdpPayloads,
 };
 
 fn targets(text: &str) -> TargetSet {
@@ -116,7 +116,11 @@ fn a_cancelled_scan_stops_and_can_be_resumed() {
     assert!(cancelled_at.elapsed() < Duration::from_secs(1));
     assert!(!report.completed);
     assert!((50..20_001).contains(&report.checkpoint));
-    let rest = ScanConfig { rate: PacketsPerSecond(1_000_000), resume_from: report.checkpoint, ..slow };
+    let rest = ScanConfig {
+        rate: PacketsPerSecond(1_000_000),
+        resume: Some(Checkpoint::at(report.checkpoint)),
+        ..slow
+    };
     let (_, resumed) = run(rest, &Control::new());
     assert!(resumed.completed);
     assert_eq!(resumed.probes_sent, 20_001 - report.checkpoint);

@@ -25,8 +25,8 @@ use std::{
 use lab::{Lab, alone, ip};
 use portreeve_model::{HostReason, HostSighting, Observation, PortState, Reason, Timestamp, Transport};
 use portreeve_scan::{
-    BackendChoice, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError, ScanReport,
-    TargetSetBuilder, UdpPayloads,
+    BackendChoice, Checkpoint, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError,
+    ScanReport, TargetSetBuilder, UdpPayloads,
     sys::{OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
 };
 use probes_seen::Watch;
@@ -117,6 +117,7 @@ fn scan_with(config: ScanConfig, control: &Control) -> Result<Found, ScanError> 
     let report = scan.run(control, &mut |event| match event {
         Event::Port(port) => ports.push(port),
         Event::Host(host) => hosts.push(host),
+        Event::Checkpoint(_) => {}
     })?;
     Ok(Found { ports, hosts, report })
 }
@@ -490,7 +491,7 @@ fn a_resumed_scan_probes_the_rest_and_nothing_twice() {
         scan_with(ScanConfig { rate: PacketsPerSecond(2_000), ..whole.clone() }, &control).expect("runs");
     halted.join().expect("no panic");
     assert!(!first.report.completed);
-    let second = scan(ScanConfig { resume_from: first.report.checkpoint, ..whole });
+    let second = scan(ScanConfig { resume: Some(Checkpoint::at(first.report.checkpoint)), ..whole });
     assert!(second.report.completed);
     let probes: Vec<_> = watch.finish().iter().map(|probe| (probe.address, probe.port)).collect();
     assert_eq!(probes.len(), 64 * 50);

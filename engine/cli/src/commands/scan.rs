@@ -1,9 +1,9 @@
 //! `scan` and `discover`: plan, ask, open sockets, give rights up, run, print.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use portreeve_agent::{Tally, run, summary};
-use portreeve_model::protocol::{JobSummary, Record};
+use portreeve_agent::{Found, Tally, run, summary};
+use portreeve_model::protocol::JobSummary;
 use portreeve_probes::Identifier;
 use portreeve_scan::{
     Control, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanReport, TargetSet, UdpPayloads,
@@ -17,9 +17,10 @@ use tokio::{
 use super::{UserDatabase, database, identify_config, runtime, scan_clock};
 use crate::{
     args::{Backend, DiscoverArgs, OutputArgs, Part, ScanArgs, SendArgs, parse_duration},
-    checkpoint::Checkpoint,
+    checkpoint::Unfinished,
     clock,
     exit::{Exit, Failure, missing_rights},
+    journal::{Journal, Resumed},
     output::{Findings, Output, Results, Run, print},
     rights,
     settings::ScanSettings,
@@ -64,12 +65,17 @@ pub(crate) fn discover(
 struct Plan {
     config: ScanConfig,
     shard: Part,
+    /// The folder of the scan that is gone on with, and what it left.
+    resumed: Option<(PathBuf, Resumed)>,
 }
+
+/// A checkpoint is made this often: little is repeated after a kill, and little is written.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
 impl Plan {
     fn of_scan(arguments: &ScanArgs, settings: &ScanSettings) -> Result<Self, Failure> {
         let mut plan = match &arguments.resume {
-            Some(path) => Self::resumed(&Checkpoint::read(path)?, &arguments.send, settings)?,
+            Some(path) => Self::resumed(path.clone(), &arguments.send, settings)?,
             None => {
                 let targets = target_set(&arguments.targets, &settings.exclude)?;
                 let ports = ports(arguments, settings)?;
@@ -104,20 +110,36 @@ impl Plan {
         config.backend = send.backend.or(settings.backend).unwrap_or(Backend::Auto).into();
         let shard = send.shard.unwrap_or(Part::WHOLE);
         config.shard = shard.shard().unwrap_or_default();
-        Ok(Self { config, shard })
+        Ok(Self { config, shard, resumed: None })
     }
 
-    fn resumed(checkpoint: &Checkpoint, send: &SendArgs, settings: &ScanSettings) -> Result<Self, Failure> {
-        let mut plan = Self::new(checkpoint.targets()?, checkpoint.ports()?, send, settings)?;
-        plan.shard = checkpoint.shard;
-        plan.config.shard = checkpoint
+    fn resumed(folder: PathBuf, send: &SendArgs, settings: &ScanSettings) -> Result<Self, Failure> {
+        let resumed = Resumed::read(&folder)?;
+        let scan = &resumed.scan;
+        let mut plan = Self::new(scan.targets()?, scan.ports()?, send, settings)?;
+        plan.shard = scan.shard;
+        plan.config.shard = scan
             .shard
             .shard()
             .ok_or_else(|| Failure::usage("the checkpoint names a part that does not exist"))?;
-        plan.config.seed = checkpoint.seed;
-        plan.config.ping = checkpoint.ping;
-        plan.config.resume_from = checkpoint.resume_from;
+        plan.config.seed = scan.seed;
+        plan.config.ping = scan.ping;
+        plan.config.resume = Some(resumed.checkpoint.clone());
+        plan.resumed = Some((folder, resumed));
         Ok(plan)
+    }
+
+    /// Where the scan keeps how far it is; looking for hosts is not worth it.
+    fn journal(&mut self) -> Result<Option<Journal>, Failure> {
+        if self.config.ports.is_empty() {
+            return Ok(None);
+        }
+        self.config.checkpoint_every = Some(CHECKPOINT_EVERY);
+        let journal = match &self.resumed {
+            Some((folder, resumed)) => Journal::of_resumed(folder, resumed)?,
+            None => Journal::of_new(Unfinished::new(&self.config, self.shard)),
+        };
+        Ok(Some(journal))
     }
 
     /// What would be sent.
@@ -191,20 +213,23 @@ impl Plan {
             let identifier = Arc::clone(&identifier);
             move |port| identifier.udp_payload(port)
         });
+        let mut log = Log { output, findings: Findings::default(), journal: self.journal()? };
+        if let Some((_, resumed)) = &mut self.resumed {
+            for record in std::mem::take(&mut resumed.records) {
+                log.output.stream(&record)?;
+                log.findings.add(record);
+            }
+        }
         let scan = Scan::prepare(self.config.clone(), scan_clock())?;
         // Before the runtime's threads are started: they inherit it.
         rights::drop_all()?;
         let (backend, why) = scan.backend();
         tracing::info!(backend, why, seed = self.config.seed, "scanning");
         let wait = self.config.wait;
-        let watched = watch(scan, identify.then_some(identifier), wait, output);
-        let watched = runtime()?.block_on(watched)?;
-        Ok(Finished {
-            plan: self,
-            summary: summary(watched.report.clone()),
-            findings: watched.findings,
-            report: watched.report,
-        })
+        let watched = watch(scan, identify.then_some(identifier), wait, &mut log);
+        let report = runtime()?.block_on(watched)?;
+        let Log { findings, journal, .. } = log;
+        Ok(Finished { plan: self, summary: summary(report.clone()), findings, report, journal })
     }
 }
 
@@ -240,9 +265,31 @@ fn wait(send: &SendArgs, settings: &ScanSettings) -> Result<Option<Duration>, Fa
     send.wait.map(Ok).or_else(from_file).transpose()
 }
 
-struct Watched {
+/// Where what is found goes, as it comes.
+struct Log<'a> {
+    output: &'a mut Output,
     findings: Findings,
-    report: ScanReport,
+    journal: Option<Journal>,
+}
+
+impl Log<'_> {
+    fn take(&mut self, found: Found) -> Result<(), Failure> {
+        match found {
+            Found::Checkpoint(checkpoint) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.keep(&checkpoint, &self.findings);
+                }
+            }
+            Found::Record(record) => {
+                self.output.stream(&record)?;
+                if let Some(journal) = &mut self.journal {
+                    journal.note(&record);
+                }
+                self.findings.add(record);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs the scan, shows the live line, takes interrupts.
@@ -250,26 +297,27 @@ async fn watch(
     scan: Scan,
     identifier: Option<Arc<Identifier>>,
     wait: Duration,
-    output: &mut Output,
-) -> Result<Watched, Failure> {
+    log: &mut Log<'_>,
+) -> Result<ScanReport, Failure> {
     let (control, tally, status) = (Control::new(), Tally::default(), Status::new());
-    let (sender, mut records) = mpsc::channel::<Record>(4_096);
-    let running = tokio::spawn(run(scan, control.clone(), identifier, tally.clone(), sender));
+    let (sender, mut found) = mpsc::channel(4_096);
+    let running = tokio::spawn({
+        let (control, tally, known) = (control.clone(), tally.clone(), log.findings.unidentified());
+        async move { run(scan, control, identifier, &known, tally, sender).await }
+    });
     let no_signals = |error| Failure::new(Exit::Failure, format!("cannot listen for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut tick = interval(Duration::from_millis(200));
-    let mut findings = Findings::default();
     loop {
         tokio::select! {
-            record = records.recv() => {
-                let Some(record) = record else { break };
-                if let Err(failure) = output.stream(&record) {
+            next = found.recv() => {
+                let Some(next) = next else { break };
+                if let Err(failure) = log.take(next) {
                     control.cancel();
                     status.clear();
                     return Err(failure);
                 }
-                findings.add(record);
             }
             _ = tick.tick() => status.show(&control.progress(), &tally, wait),
             _ = interrupt.recv() => stop(&control),
@@ -287,7 +335,7 @@ async fn watch(
             tally.left_out()
         );
     }
-    Ok(Watched { findings, report })
+    Ok(report)
 }
 
 /// Asks the scan to stop; who asks twice does not want to wait.
@@ -303,6 +351,7 @@ struct Finished {
     findings: Findings,
     summary: JobSummary,
     report: ScanReport,
+    journal: Option<Journal>,
 }
 
 impl Finished {
@@ -313,20 +362,15 @@ impl Finished {
             eprintln!("{address}: so much is open there that it means nothing (a proxy or a trap)");
         }
         if self.report.completed {
+            if let Some(journal) = self.journal {
+                journal.remove();
+            }
             return Ok(());
         }
-        let config = &self.plan.config;
-        let checkpoint = Checkpoint::new(
-            &config.targets,
-            &config.ports,
-            config.ping,
-            config.seed,
-            self.plan.shard,
-            self.report.checkpoint,
-        );
-        let way_on = match checkpoint.write() {
-            Ok(path) => format!("go on with `portreeve scan --resume {}`", path.display()),
-            Err(failure) => failure.message,
+        let folder = self.journal.as_ref().and_then(Journal::folder);
+        let way_on = match folder {
+            Some(folder) => format!("go on with `portreeve scan --resume {}`", folder.display()),
+            None => "there is nothing to go on from yet".to_owned(),
         };
         Err(Failure::new(Exit::Interrupted, format!("interrupted; {way_on}")))
     }

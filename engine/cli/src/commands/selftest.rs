@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_agent::{Tally, backends, interfaces, run};
+use portreeve_agent::{Found, Tally, backends, interfaces, run};
 use portreeve_model::{PortState, protocol::Record};
 use portreeve_probes::Database;
 use portreeve_scan::{BackendChoice, Control, PortSet, Scan, ScanConfig, TargetSetBuilder};
@@ -109,11 +109,11 @@ fn scan_self(backend: BackendChoice) -> Result<String, String> {
     let scan = Scan::prepare(config, scan_clock()).map_err(|error| error.to_string())?;
     let found = runtime().map_err(|failure| failure.message)?.block_on(async {
         let (out, mut records) = mpsc::channel(64);
-        let running = tokio::spawn(run(scan, Control::new(), None, Tally::default(), out));
+        let running = tokio::spawn(run(scan, Control::new(), None, &[], Tally::default(), out));
         let mut open = Vec::new();
-        while let Some(record) = records.recv().await {
-            match record {
-                Record::Port(seen) if seen.state == PortState::Open => open.push(seen.port),
+        while let Some(found) = records.recv().await {
+            match found {
+                Found::Record(Record::Port(seen)) if seen.state == PortState::Open => open.push(seen.port),
                 _ => {}
             }
         }

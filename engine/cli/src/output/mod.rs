@@ -128,6 +128,20 @@ impl Findings {
         }
     }
 
+    /// Everything as the records that it came in.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let hosts = self.hosts.values().cloned().map(|host| Record::Host(Box::new(host)));
+        let ports = self.ports.values().copied().map(Record::Port);
+        let services = self.services.values().cloned().map(|service| Record::Service(Box::new(service)));
+        hosts.chain(ports).chain(services)
+    }
+
+    /// Open ports of which nobody has said yet what answers there.
+    pub(crate) fn unidentified(&self) -> Vec<Observation> {
+        let open = self.ports.values().filter(|seen| seen.state == PortState::Open);
+        open.filter(|seen| !self.services.contains_key(&seen.endpoint())).copied().collect()
+    }
+
     /// Addresses with an open port.
     pub(crate) fn hosts_with_open_ports(&self) -> usize {
         let open = self.ports.values().filter(|seen| seen.state == PortState::Open);

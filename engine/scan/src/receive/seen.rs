@@ -4,11 +4,14 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
-use crate::sys::bpf::SharedArray;
+use crate::{Page, sys::bpf::SharedArray};
 
 /// The memory of an exact set.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(crate) enum Seen {
     Exact {
         /// The bits.
         words: Words,
+        /// Which pages of them have changed since they were taken last.
+        changed: Box<[AtomicBool]>,
     },
     /// For more addresses than that: a table of the numbers seen last, each in the one slot that its hash
     /// gives. A number may be forgotten, and then counts as new; it is never taken for seen wrongly.
@@ -52,10 +57,15 @@ impl Seen {
     /// 8 MiB.
     const SLOTS: usize = 1 << 20;
 
+    fn exact(words: Words) -> Self {
+        let changed = (0..words.len().div_ceil(Page::WORDS)).map(|_| AtomicBool::new(false)).collect();
+        Self::Exact { words, changed }
+    }
+
     /// An empty set for numbers below `limit`.
     pub(crate) fn new(limit: u64) -> Self {
         if limit <= Self::EXACT_LIMIT {
-            Self::Exact { words: Words::Own(zeros(Self::words_for(limit))) }
+            Self::exact(Words::Own(zeros(Self::words_for(limit))))
         } else {
             Self::Recent { slots: zeros(Self::SLOTS) }
         }
@@ -66,7 +76,7 @@ impl Seen {
         match memory.filter(|memory| memory.len() >= Self::words_for(limit)) {
             Some(memory) => {
                 memory.iter().for_each(|word| word.store(0, Relaxed));
-                Self::Exact { words: Words::Shared(Arc::clone(memory)) }
+                Self::exact(Words::Shared(Arc::clone(memory)))
             }
             None => Self::new(limit),
         }
@@ -80,9 +90,14 @@ impl Seen {
     /// Adds a number; true if it is new.
     pub(crate) fn insert(&self, number: u64) -> bool {
         match self {
-            Self::Exact { words } => words
-                .get((number / 64) as usize)
-                .is_some_and(|word| word.fetch_or(1 << (number % 64), Relaxed) & 1 << (number % 64) == 0),
+            Self::Exact { words, changed } => {
+                let (place, bit) = ((number / 64) as usize, 1 << (number % 64));
+                let is_new = words.get(place).is_some_and(|word| word.fetch_or(bit, Release) & bit == 0);
+                if is_new && let Some(changed) = changed.get(place / Page::WORDS) {
+                    changed.store(true, Release);
+                }
+                is_new
+            }
             Self::Recent { slots } => {
                 slot(slots, number).is_some_and(|slot| slot.swap(number + 1, Relaxed) != number + 1)
             }
@@ -93,11 +108,34 @@ impl Seen {
     #[inline]
     pub(crate) fn contains(&self, number: u64) -> bool {
         match self {
-            Self::Exact { words } => words
+            Self::Exact { words, .. } => words
                 .get((number / 64) as usize)
                 .is_some_and(|word| word.load(Relaxed) & 1 << (number % 64) != 0),
             Self::Recent { slots } => {
                 slot(slots, number).is_some_and(|slot| slot.load(Relaxed) == number + 1)
+            }
+        }
+    }
+
+    /// The pages that have changed since this was asked last; none of a set that remembers the recent past only.
+    pub(crate) fn take_changed(&self) -> Vec<Page> {
+        let Self::Exact { words, changed } = self else { return Vec::new() };
+        let pages = words.chunks(Page::WORDS).zip(changed).zip(0_u32..);
+        let changed = pages.filter(|((_, changed), _)| changed.swap(false, Acquire));
+        changed
+            .map(|((words, _), number)| Page {
+                number,
+                words: words.iter().map(|word| word.load(Acquire)).collect(),
+            })
+            .collect()
+    }
+
+    /// Counts pages as changed again.
+    pub(crate) fn mark_changed(&self, pages: &[Page]) {
+        let Self::Exact { changed, .. } = self else { return };
+        for page in pages {
+            if let Some(changed) = changed.get(page.number as usize) {
+                changed.store(true, Release);
             }
         }
     }
@@ -129,6 +167,25 @@ mod tests {
             }
             assert!(!seen.contains(1));
         }
+    }
+
+    #[test]
+    fn changed_pages_are_told_once() {
+        let seen = Seen::new(100_000);
+        assert_eq!(seen.take_changed(), []);
+        for number in [3, 64, 40_000] {
+            seen.insert(number);
+        }
+        let pages = seen.take_changed();
+        assert_eq!(pages.iter().map(|page| page.number).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(pages[0].words[..2], [1 << 3, 1]);
+        assert_eq!(seen.take_changed(), []);
+        seen.mark_changed(&pages[1..]);
+        assert_eq!(seen.take_changed(), pages[1..]);
+        let again = Seen::new(100_000);
+        assert_eq!(crate::checkpoint::restore(&again, &pages), 3);
+        assert_eq!(pages.iter().map(|page| page.count_from(64)).sum::<u64>(), 2);
+        assert!([3, 64, 40_000].into_iter().all(|number| again.contains(number)));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -17,6 +20,7 @@ use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortSta
 use super::{DropCause, Drops, Seen};
 use crate::{
     Clock, Control, Event, Permutation,
+    checkpoint::{Checkpoint, Mark, restore},
     loss::Histories,
     space::{ProbeKind, ProbeSpace, Target},
     sys::bpf::SharedArray,
@@ -82,7 +86,7 @@ impl Common {
 
     /// Hands an event over. The channel is bounded: whoever is slow to take events slows the receiver, and what
     /// the kernel drops then is counted. A closed channel means that the scan is being abandoned.
-    fn send(&self, event: Event) {
+    pub(crate) fn send(&self, event: Event) {
         let _ = self.events.send(event);
     }
 }
@@ -155,7 +159,7 @@ pub(crate) struct Tally {
     /// The positions this is about.
     stretch: Range<u64>,
     /// Places in the stretch whose target has answered.
-    answered: Seen,
+    pub(crate) answered: Seen,
     answered_count: AtomicU64,
     /// When each target was probed last, where memory allows.
     sent_at: Option<Stamps>,
@@ -164,6 +168,12 @@ pub(crate) struct Tally {
     /// The longest round-trip time of any answer, in microseconds; 0 as long as none is known.
     slowest_us: AtomicU32,
     stopped: AtomicBool,
+    /// Where the probes are: the position, above it the attempt, and how many targets have been asked.
+    reached: AtomicU64,
+    asked: AtomicU64,
+    /// Replies that have events to make: how many were begun, and how many are done.
+    reports_begun: AtomicU64,
+    reports_done: AtomicU64,
 }
 
 impl Tally {
@@ -173,6 +183,10 @@ impl Tally {
     const TIMED_TARGETS: u64 = 1 << 22;
     /// Bits of [`Self::sent_at`] that hold the attempt.
     const ATTEMPT_BITS: u32 = 2;
+    /// Bits of [`Self::reached`] that hold the position: orders are shorter than 2⁵⁸.
+    const POSITION_BITS: u32 = 60;
+    /// How often a moment without events is looked for, 100 µs apart.
+    const LOOKS_FOR_QUIET: u32 = 2_000;
     /// Times are kept modulo 2³⁰ µs, about 18 minutes; no answer takes as long.
     const TIME_MASK: u32 = (1 << (u32::BITS - Self::ATTEMPT_BITS)) - 1;
 
@@ -196,7 +210,55 @@ impl Tally {
             first_answers: Default::default(),
             slowest_us: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
+            reached: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            reports_begun: AtomicU64::new(0),
+            reports_done: AtomicU64::new(0),
         }
+    }
+
+    /// Goes on where a checkpoint of this stretch says.
+    pub(crate) fn restore(&self, checkpoint: &Checkpoint) {
+        let from = checkpoint.position.saturating_sub(self.stretch.start);
+        restore(&self.common.hosts, &checkpoint.hosts);
+        let before = restore(&self.answered, &checkpoint.answered);
+        // Who was asked after the mark and has answered will not be asked again, and counts as asked.
+        let beyond = checkpoint.answered.iter().map(|page| page.count_from(from)).sum();
+        let beyond: u64 = if checkpoint.attempt == 0 { beyond } else { 0 };
+        self.answered_count.store(before, Relaxed);
+        self.asked.store(checkpoint.asked + beyond, Relaxed);
+        for (count, &restored) in self.first_answers.iter().zip(&checkpoint.histories().first_answers) {
+            count.store(restored, Relaxed);
+        }
+    }
+
+    /// Notes how far the probes are.
+    #[inline]
+    pub(crate) fn reach(&self, mark: Mark) {
+        self.asked.store(mark.asked, Relaxed);
+        self.reached.store(u64::from(mark.attempt) << Self::POSITION_BITS | mark.position, Release);
+    }
+
+    /// How far the probes are.
+    pub(crate) fn mark(&self) -> Mark {
+        let reached = self.reached.load(Acquire);
+        let position = (reached & ((1 << Self::POSITION_BITS) - 1)).max(self.stretch.start);
+        Mark { attempt: (reached >> Self::POSITION_BITS) as u8, position, asked: self.asked.load(Relaxed) }
+    }
+
+    /// Waits a while for a moment in which no event is being made; false if there was none.
+    pub(crate) fn await_reports(&self) -> bool {
+        let is_quiet = || {
+            let done = self.reports_done.load(Acquire);
+            done == self.reports_begun.load(SeqCst)
+        };
+        (0..Self::LOOKS_FOR_QUIET).any(|_| {
+            let quiet = is_quiet();
+            if !quiet {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            quiet
+        })
     }
 
     /// The positions this is about.
@@ -219,8 +281,23 @@ impl Tally {
         if let Some(rtt_us) = reply.rtt_us {
             self.slowest_us.fetch_max(rtt_us.max(1), Relaxed);
         }
+        // Whoever waits for what is being reported has to see this before the marks that are set below.
+        let reports = reply.state == PortState::Open
+            || self.wanted.closed
+            || !self.common.hosts.contains(reply.target.host);
+        if reports {
+            self.reports_begun.fetch_add(1, SeqCst);
+        }
+        self.note(&reply);
+        if reports {
+            self.reports_done.fetch_add(1, Release);
+        }
+    }
+
+    /// Marks the target and its host, and reports what is new.
+    fn note(&self, reply: &Reply) {
         if reply.from_target {
-            self.meet_host(&reply);
+            self.meet_host(reply);
         }
         let Some(place) = self.place(&reply.target) else {
             self.common.drops.add(DropCause::Late, 1);
@@ -231,8 +308,8 @@ impl Tally {
             return;
         }
         self.answered_count.fetch_add(1, Relaxed);
-        self.count_attempt(&reply);
-        self.report_port(&reply);
+        self.count_attempt(reply);
+        self.report_port(reply);
     }
 
     /// Whether a position of the stretch needs no (further) probe.
@@ -419,7 +496,7 @@ mod tests {
             .try_iter()
             .filter_map(|event| match event {
                 Event::Port(port) => Some(port.rtt_us),
-                Event::Host(_) => None,
+                _ => None,
             })
             .collect();
         assert_eq!(times, [Some(250), None]);

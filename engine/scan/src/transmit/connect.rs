@@ -32,6 +32,7 @@ pub(crate) struct ConnectTransmit {
 struct Attempt {
     socket: Socket,
     target: Target,
+    position: u64,
     started: Duration,
 }
 
@@ -64,11 +65,11 @@ impl ConnectTransmit {
     }
 
     /// Opens a socket to the target; false if the system has none to give at the moment.
-    fn launch(&mut self, target: Target, pass: &Pass<'_>) -> bool {
+    fn launch(&mut self, position: u64, target: Target, pass: &Pass<'_>) -> bool {
         pass.tally.common.control.add_sent(1);
         match self.open(&target) {
             Ok((socket, Outcome::Pending)) => {
-                self.in_flight.push(Attempt { socket, target, started: pass.time.elapsed() });
+                self.in_flight.push(Attempt { socket, target, position, started: pass.time.elapsed() });
             }
             Ok((_, outcome)) => return self.settle_at_once(&outcome, target, pass),
             Err(error) => return self.settle_at_once(&outcome_of(&error, target.kind), target, pass),
@@ -170,13 +171,14 @@ impl Transmit for ConnectTransmit {
                     pass.pace.give_back(1);
                     break;
                 };
-                if !self.launch(target, pass) {
+                if !self.launch(position, target, pass) {
                     pass.put_back(position, target);
                     break;
                 }
                 pass.sent += 1;
             }
             pass.dealt_with(pass.positions.start - begun);
+            pass.publish(self.in_flight.iter().map(|attempt| attempt.position).min());
             let idle = if pass.is_over() || self.in_flight.len() >= self.limit {
                 LONGEST_IDLE
             } else {

@@ -141,6 +141,7 @@ impl<'a> Queue<'a> {
             }
             let filled = self.fill(granted, pass);
             self.flush(pass)?;
+            pass.publish(None);
             if filled == 0 {
                 thread::sleep(pass.ceilings.wait(pass.time.elapsed()).min(HELD_BACK));
             }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{Facts, Pass, Sender, frames::Queue};
+use super::{Facts, LaneFloor, Pass, Sender, frames::Queue};
 use crate::{PacketsPerSecond, ScanError, ceilings::Ceilings, sys::FrameSink};
 
 /// The sinks of a lane, one for each device.
@@ -53,11 +53,16 @@ pub(super) fn run_lanes<'a>(
 ) -> Result<u64, ScanError> {
     let next = AtomicU64::new(pass.positions.start);
     let (whole, count) = (&*pass, lanes.len());
+    let floors: Vec<_> = (0..count).map(|_| AtomicU64::new(pass.positions.start)).collect();
+    let (floors, sent) = (&floors[..], &AtomicU64::new(0));
     let ended = thread::scope(|scope| {
         let threads: Vec<_> = lanes
             .into_iter()
-            .map(|sinks| {
-                scope.spawn(|| Lane::run(Queue::new(sinks, facts, whole.attempt), whole, count, &next))
+            .zip(0..)
+            .map(|(sinks, number)| {
+                let floor = LaneFloor { floors, sent, number };
+                let next = &next;
+                scope.spawn(move || Lane::run(Queue::new(sinks, facts, whole.attempt), whole, floor, next))
             })
             .collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
@@ -83,10 +88,10 @@ impl Lane {
     fn run(
         mut queue: Queue<'_>,
         whole: &Pass<'_>,
-        count: usize,
+        floor: LaneFloor<'_>,
         next: &AtomicU64,
     ) -> Result<Self, ScanError> {
-        let mut pace = whole.pace.share(count, whole.time.elapsed());
+        let mut pace = whole.pace.share(floor.floors.len(), whole.time.elapsed());
         let mut ceilings = Ceilings::none();
         let mut lane = Self::default();
         let end = whole.positions.end;
@@ -95,12 +100,15 @@ impl Lane {
             if start >= end {
                 break;
             }
+            floor.rise(start);
             let mut chunk = Pass {
                 positions: start..end.min(start + CHUNK),
                 pace: &mut pace,
                 ceilings: &mut ceilings,
                 put_back: None,
                 sent: 0,
+                lane: Some(floor),
+                told: 0,
                 ..*whole
             };
             // One that fails takes the work away from the others.
@@ -108,6 +116,7 @@ impl Lane {
             lane.sent += chunk.sent;
             lane.left = (!chunk.is_over()).then(|| chunk.reached());
         }
+        floor.rise(lane.left.unwrap_or(end));
         Ok(lane)
     }
 }

@@ -8,7 +8,10 @@ mod lanes;
 
 use std::{
     ops::Range,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -19,6 +22,7 @@ pub(crate) use lanes::lanes;
 use crate::{
     ScanError,
     ceilings::Ceilings,
+    checkpoint::Mark,
     cookie::{CookieKey, SourcePorts},
     network::Paths,
     pace::Pace,
@@ -105,8 +109,39 @@ pub(crate) struct Pass<'a> {
     pub(crate) time: Stopwatch,
     /// Hosts that are left out.
     pub(crate) skip_host: &'a (dyn Fn(u64) -> bool + Sync),
+    /// Targets that had been asked before this pass.
+    pub(crate) asked: u64,
     /// Targets that a probe was sent to.
     pub(crate) sent: u64,
+    /// Which of several lanes this is the pass of, and how many of the targets the others have been told of.
+    pub(crate) lane: Option<LaneFloor<'a>>,
+    pub(crate) told: u64,
+}
+
+/// Where one of several lanes is, among the others.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneFloor<'a> {
+    /// What each lane has dealt with up to.
+    pub(crate) floors: &'a [AtomicU64],
+    /// Targets that all of them have sent to.
+    pub(crate) sent: &'a AtomicU64,
+    pub(crate) number: usize,
+}
+
+impl LaneFloor<'_> {
+    /// Adds what this lane has done; returns where the last of all is, and how much all have sent.
+    fn add_up(&self, position: u64, sent: u64) -> (u64, u64) {
+        self.rise(position);
+        let last = self.floors.iter().map(|floor| floor.load(Relaxed)).min();
+        (last.unwrap_or(position), self.sent.fetch_add(sent, Relaxed) + sent)
+    }
+
+    /// This lane has dealt with everything up to here.
+    pub(crate) fn rise(&self, position: u64) {
+        if let Some(floor) = self.floors.get(self.number) {
+            floor.store(position, Relaxed);
+        }
+    }
 }
 
 impl Pass<'_> {
@@ -190,6 +225,18 @@ impl Pass<'_> {
         let back = self.put_back.map(|(position, _)| position);
         let first = back.into_iter().chain(self.ceilings.first_held()).min();
         first.map_or(self.positions.start, |first| first.min(self.positions.start))
+    }
+
+    /// Tells the checkpoints how far the pass is, and which position is the first under way yet, if that is known.
+    pub(crate) fn publish(&mut self, under_way: Option<u64>) {
+        let reached = self.reached();
+        let position = under_way.map_or(reached, |first| first.min(reached));
+        let first = if self.attempt == 0 { self.sent } else { 0 };
+        let (position, first) = match self.lane {
+            Some(lane) => lane.add_up(position, first - std::mem::replace(&mut self.told, first)),
+            None => (position, first),
+        };
+        self.tally.reach(Mark { attempt: self.attempt, position, asked: self.asked + first });
     }
 
     /// Counts positions as done, sent or not.
