@@ -83,6 +83,19 @@ impl Identification {
         self.start();
     }
 
+    /// Forgets what waits to be asked at a host: what answers there means nothing.
+    pub(crate) fn leave_out(&mut self, address: IpAddr) {
+        let Some(host) = self.hosts.get_mut(&address) else { return };
+        let waiting = host.waiting.len();
+        host.waiting.clear();
+        // No more are taken from it.
+        host.accepted = PORTS_PER_HOST;
+        self.ready.retain(|ready| *ready != address);
+        self.waiting -= waiting;
+        self.accepted -= waiting as u64;
+        self.left_out += waiting as u64;
+    }
+
     /// Whether nothing waits and nothing runs.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting == 0

@@ -1,6 +1,6 @@
 //! One leased job, from the lease to the acknowledged end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use portreeve_model::{
     SafeText,
@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     courier::{Delivery, blocking, deliver},
     lease::{StopCause, Underway, keep, tell_log},
+    rates::TunedRates,
     recorder::record,
     run::run,
     spool::{JobSpool, SpoolError},
@@ -42,6 +43,8 @@ pub struct HostLimits {
     pub max_rate_pps: Option<u32>,
     /// Never sent to: addresses, blocks and ranges.
     pub exclude: Vec<String>,
+    /// Where the rates are that were found for the networks around, for jobs that name none.
+    pub rates: Option<PathBuf>,
 }
 
 impl HostLimits {
@@ -57,10 +60,22 @@ impl HostLimits {
         builder.build()
     }
 
+    /// Read for each job: the rate may have been found since the agent was started.
+    fn tuned_rate(&self, targets: &TargetSet) -> Option<u32> {
+        let path = self.rates.as_ref()?;
+        match TunedRates::read(path) {
+            Ok(rates) => rates.rate_for(targets).map(|rate| rate.0),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot read the rates found by `portreeve tune`");
+                None
+            }
+        }
+    }
+
     fn rate(&self, job: &Job, targets: &TargetSet, default: PacketsPerSecond) -> PacketsPerSecond {
         let on_this_machine = targets.ranges().all(|(first, last)| first.is_loopback() && last.is_loopback());
         let default = if on_this_machine { LOOPBACK_RATE } else { default.0 };
-        let asked = job.rate_pps.unwrap_or(default);
+        let asked = job.rate_pps.or_else(|| self.tuned_rate(targets)).unwrap_or(default);
         PacketsPerSecond(self.max_rate_pps.map_or(asked, |ceiling| asked.min(ceiling)))
     }
 }
@@ -250,7 +265,7 @@ pub fn summary(report: ScanReport) -> JobSummary {
         loss_estimate: report.loss_estimate,
         drops: drops.collect(),
         duration_ms: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
-        suspicious_hosts: report.suspicious_hosts,
+        suspicious_hosts: report.suspicious_hosts.iter().map(|host| host.address).collect(),
     }
 }
 
@@ -264,6 +279,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::rates::TunedRate;
 
     fn job() -> Job {
         Job {
@@ -286,7 +302,11 @@ mod tests {
 
     #[test]
     fn no_server_can_raise_what_the_host_allows() {
-        let limits = HostLimits { max_rate_pps: Some(200), exclude: vec!["10.99.0.0/25".to_owned()] };
+        let limits = HostLimits {
+            max_rate_pps: Some(200),
+            exclude: vec!["10.99.0.0/25".to_owned()],
+            ..HostLimits::default()
+        };
         let config = scan_config(&limits, &job()).expect("valid");
         assert_eq!(config.rate, PacketsPerSecond(200));
         assert_eq!(config.targets.len(), 128, "the server's own exclusion lies in the host's");
@@ -298,6 +318,24 @@ mod tests {
         };
         assert_eq!(unsaid("127.0.0.1"), PacketsPerSecond(LOOPBACK_RATE));
         assert!(unsaid("127.0.0.1, 10.99.0.1") < PacketsPerSecond(LOOPBACK_RATE));
+
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("rates.json");
+        let tuned = TunedRate {
+            first: "10.99.0.0".parse().expect("address"),
+            last: "10.99.255.255".parse().expect("address"),
+            rate_pps: 150,
+            found_at_ms: 1,
+        };
+        TunedRates::default().keep(tuned, &path).expect("written");
+        let limits = HostLimits { rates: Some(path), ..limits };
+        assert_eq!(
+            scan_config(&limits, &job()).expect("valid").rate,
+            PacketsPerSecond(200),
+            "the job names one"
+        );
+        let unsaid = Job { rate_pps: None, ..job() };
+        assert_eq!(scan_config(&limits, &unsaid).expect("valid").rate, PacketsPerSecond(150));
 
         let slower = Job { rate_pps: Some(100), ..job() };
         assert_eq!(scan_config(&limits, &slower).expect("valid").rate, PacketsPerSecond(100));

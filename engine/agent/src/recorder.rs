@@ -24,8 +24,9 @@ pub async fn record(job: Arc<JobSpool>, mut found: mpsc::Receiver<Found>) -> Res
     loop {
         let batch = tokio::select! {
             found = found.recv() => match found {
-                // A job that an agent cannot finish goes back to the server as a whole.
-                Some(Found::Checkpoint(_)) => continue,
+                // A job that an agent cannot finish goes back to the server as a whole, and suspicious hosts
+                // are in its summary.
+                Some(Found::Checkpoint(_) | Found::Suspicious(_)) => continue,
                 Some(Found::Record(record)) => {
                     due.get_or_insert_with(|| Instant::now() + LONGEST_WAIT);
                     cutter.push(record)

@@ -10,7 +10,7 @@ use std::{
 
 use portreeve_model::{HostSighting, Observation, protocol::Record};
 use portreeve_probes::{Identifier, mac};
-use portreeve_scan::{Checkpoint, Control, Event, Scan, ScanError, ScanReport};
+use portreeve_scan::{Checkpoint, Control, Event, Scan, ScanError, ScanReport, SuspiciousHost};
 use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
 
 use crate::identification::Identification;
@@ -59,6 +59,8 @@ pub enum Found {
     Checkpoint(Box<Checkpoint>),
     /// Something that it found.
     Record(Record),
+    /// A host whose open ports mean nothing: no more of them come.
+    Suspicious(SuspiciousHost),
 }
 
 /// Runs a prepared scan and, with an `identifier`, asks every open port what answers there while the scan
@@ -137,6 +139,12 @@ fn into_found(event: Event, identification: Option<&mut Identification>) -> Foun
         Event::Host(sighting) => {
             let mac_vendor = sighting.mac.and_then(mac::vendor);
             Found::Record(Record::Host(Box::new(HostSighting { mac_vendor, ..sighting })))
+        }
+        Event::Suspicious(host) => {
+            if let Some(identification) = identification {
+                identification.leave_out(host.address);
+            }
+            Found::Suspicious(host)
         }
         Event::Port(observation) => {
             if let Some(identification) = identification {

@@ -315,7 +315,7 @@ async fn enrolment_is_done_once_and_its_refusal_is_explained() {
 async fn exclusions_that_cannot_be_read_keep_the_agent_from_starting() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().expect("folder");
-    let limits = HostLimits { max_rate_pps: None, exclude: vec!["10.0.0.0/33".to_owned()] };
+    let limits = HostLimits { exclude: vec!["10.0.0.0/33".to_owned()], ..HostLimits::default() };
     let error = start(AgentConfig { limits, ..config(&server, folder.path()) }).task.await;
     let error = error.expect("no panic").expect_err("malformed");
     assert!(error.to_string().contains("10.0.0.0/33"), "{error}");

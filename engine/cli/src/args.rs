@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Identify(IdentifyArgs),
     /// Work for a server
     Agent(AgentArgs),
+    /// Find the highest rate that a path takes without loss
+    Tune(TuneArgs),
     /// Tell whether this host can scan
     Selftest(SelftestArgs),
     /// The probe database
@@ -314,6 +316,27 @@ pub(crate) struct AgentArgs {
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME", help_heading = "This host")]
     pub(crate) backend: Option<Backend>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TuneArgs {
+    #[command(flatten)]
+    pub(crate) targets: TargetArgs,
+    /// Packets per second that are tried at most
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..), value_name = "PPS", help_heading = "Sending")]
+    pub(crate) max_rate: u32,
+    /// Send through this interface
+    #[arg(long, short = 'e', env = "PORTREEVE_INTERFACE", value_name = "NAME", help_heading = "Sending")]
+    pub(crate) interface: Option<String>,
+    /// Which way probes leave [default: auto]
+    #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME", help_heading = "Sending")]
+    pub(crate) backend: Option<Backend>,
+    /// Only measure; keep nothing
+    #[arg(long, help_heading = "Output")]
+    pub(crate) dry_run: bool,
+    /// One JSON document
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -56,6 +56,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Discover(arguments) => commands::scan::discover(arguments, &settings.scan, &user),
         Command::Identify(arguments) => commands::identify::identify(arguments, &user),
         Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user),
+        Command::Tune(arguments) => commands::tune::tune(arguments, &settings.scan.exclude),
         Command::Selftest(arguments) => commands::selftest::selftest(arguments),
     }
 }

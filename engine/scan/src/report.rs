@@ -1,10 +1,10 @@
 //! What a scan hands out.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use portreeve_model::{HostSighting, Observation};
 
-use crate::Checkpoint;
+use crate::{Checkpoint, SuspiciousHost};
 
 /// Something a scan found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Event {
     Port(Observation),
     /// A host that answered; once for each host.
     Host(HostSighting),
+    /// A host on which so much is open that it means nothing: no more open ports of it come after this.
+    Suspicious(SuspiciousHost),
 }
 
 /// What a scan amounts to.
@@ -35,6 +37,8 @@ pub struct ScanReport {
     pub hosts: u64,
     /// What was received and not used, and what was not sent, by cause; causes that did not occur are left out.
     pub drops: Vec<(&'static str, u64)>,
+    /// Packets a second while probes left for the first time.
+    pub send_rate_pps: u32,
     /// From the first probe to the last reply waited for.
     pub duration: Duration,
     /// Share of the answering targets that was probably missed, 0-1. Estimated from what only answered when
@@ -44,8 +48,9 @@ pub struct ScanReport {
     pub miss_bound: Option<f32>,
     /// Share of the probes to answering targets that went unanswered, 0-1: lost on the way, or their answers.
     pub loss_estimate: Option<f32>,
-    /// Addresses on which so much is open that it means nothing (SYN proxies, tarpits).
-    pub suspicious_hosts: Vec<IpAddr>,
+    /// Hosts on which so much is open that it means nothing, by address. Their open ports beyond the first few were
+    /// counted, but not reported.
+    pub suspicious_hosts: Vec<SuspiciousHost>,
     /// Position of the probe order up to which every target was probed.
     pub checkpoint: u64,
     /// Whether it ran to its end; false when cancelled.

@@ -186,7 +186,8 @@ mod tests {
         let whole = || ScanConfig { rate: PacketsPerSecond(500), ..config(BackendChoice::Connect) };
         let (first, before) = scan(whole(), 150);
         assert!(!first.completed && (65..301).contains(&first.checkpoint), "{first:?}");
-        let (second, after) = scan(ScanConfig { resume_from: first.checkpoint, ..whole() }, usize::MAX);
+        let (second, after) =
+            scan(ScanConfig { resume: Some(crate::Checkpoint::at(first.checkpoint)), ..whole() }, usize::MAX);
         assert!(second.completed);
         let all: BTreeSet<_> = before.iter().chain(&after).collect();
         assert_eq!(all.len(), 301);

@@ -74,6 +74,8 @@ pub(crate) struct End {
     pub(crate) checkpoint: u64,
     pub(crate) completed: bool,
     pub(crate) losses: Losses,
+    /// Packets a second while probes left for the first time.
+    pub(crate) send_rate_pps: u32,
     pub(crate) drops: Vec<(&'static str, u64)>,
 }
 
@@ -87,6 +89,9 @@ pub(crate) struct Stages {
     ceilings: Ceilings,
     /// Positions that are worked through together, at most.
     stretch: u64,
+    /// First probes to targets, and how long it took to send them.
+    first_probes: u64,
+    sending: Duration,
 }
 
 /// One round of all attempts at a space of targets.
@@ -147,7 +152,17 @@ impl Stages {
         let time = Stopwatch::start();
         let pace = Pace::new(config.overall_rate(), time.elapsed());
         let ceilings = Ceilings::new(&config);
-        Self { config, access, common, time, pace, ceilings, stretch }
+        Self {
+            config,
+            access,
+            common,
+            time,
+            pace,
+            ceilings,
+            stretch,
+            first_probes: 0,
+            sending: Duration::ZERO,
+        }
     }
 
     /// Neighbours, then hosts if asked for, then the ports of whoever is there.
@@ -236,7 +251,8 @@ impl Stages {
             }
         }
         let drops = self.common.drops.counts();
-        Ok(End { checkpoint, completed: !control.is_cancelled(), losses, drops })
+        let send_rate_pps = (self.first_probes as f64 / self.sending.as_secs_f64().max(1e-6)) as u32;
+        Ok(End { checkpoint, completed: !control.is_cancelled(), losses, send_rate_pps, drops })
     }
 
     /// Where the attempts at a stretch begin: at its start, or where a checkpoint says.
@@ -320,12 +336,15 @@ impl Stages {
                 lane: None,
                 told: 0,
             };
+            let begun_at = self.time.elapsed();
             let transmit = self.access.transmit();
             let reached = transmit.send_pass(&mut pass)?;
             let (sent, waits) = (pass.sent, !transmit.settles_itself());
             if attempt == 0 {
                 covered.checkpoint = reached;
                 effort.asked += sent;
+                self.first_probes += sent;
+                self.sending += self.time.elapsed().saturating_sub(begun_at);
             }
             effort.sent += sent;
             covered.attempts += 1;

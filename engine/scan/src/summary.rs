@@ -1,28 +1,24 @@
 //! What is learnt from the events that pass by, and the report made of it.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use portreeve_model::{PortState, Transport};
 
-use crate::{Control, Event, ScanConfig, ScanReport, stages::End};
+use crate::{
+    Control, Event, ScanConfig, ScanReport,
+    stages::End,
+    suspicion::{Judgement, Watch},
+};
 
 /// What the caller's thread learns from the events that pass by.
 pub(crate) struct Summary {
     control: Control,
     report: ScanReport,
-    open_by_host: HashMap<IpAddr, u32>,
-    tcp_ports: usize,
+    watch: Watch,
     started: Instant,
 }
 
 impl Summary {
-    /// A host with more open TCP ports than this, and more than half of those probed, has none that mean anything.
-    const SUSPICIOUS_OPEN_PORTS: u32 = 64;
     /// How often the rate is measured.
     const RATE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -37,6 +33,7 @@ impl Summary {
             open_ports: 0,
             hosts: 0,
             drops: Vec::new(),
+            send_rate_pps: 0,
             duration: Duration::ZERO,
             miss_estimate: None,
             miss_bound: None,
@@ -46,13 +43,7 @@ impl Summary {
             completed: false,
         };
         let tcp_ports = config.ports.tcp().len();
-        Self {
-            control: control.clone(),
-            report,
-            open_by_host: HashMap::new(),
-            tcp_ports,
-            started: Instant::now(),
-        }
+        Self { control: control.clone(), report, watch: Watch::new(tcp_ports), started: Instant::now() }
     }
 
     /// Hands every event to the caller until no stage is left to make one. The channel is dropped when `emit`
@@ -62,8 +53,7 @@ impl Summary {
         loop {
             match found.recv_timeout(Self::RATE_INTERVAL) {
                 Ok(event) => {
-                    self.note(&event);
-                    emit(event);
+                    self.judge(event, emit);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -78,13 +68,20 @@ impl Summary {
         }
     }
 
-    fn note(&mut self, event: &Event) {
-        if let Event::Port(port) = event
-            && port.state == PortState::Open
-            && port.transport == Transport::Tcp
-        {
-            *self.open_by_host.entry(port.address).or_default() += 1;
+    /// Hands an event on, unless it says nothing.
+    fn judge(&mut self, event: Event, emit: &mut dyn FnMut(Event)) {
+        let Event::Port(observation) = &event else { return emit(event) };
+        match self.watch.judge(observation, self.share_asked()) {
+            Judgement::Report => emit(event),
+            Judgement::Suspect(host) => emit(Event::Suspicious(host)),
+            Judgement::Leave => {}
         }
+    }
+
+    /// Which share of this scan's targets has been asked.
+    fn share_asked(&self) -> f64 {
+        let progress = self.control.progress();
+        progress.probes_done as f64 / progress.probes_total.max(1) as f64
     }
 
     pub(crate) fn report(mut self, end: End) -> ScanReport {
@@ -93,19 +90,14 @@ impl Summary {
         self.report.open_ports = progress.open_ports;
         self.report.hosts = progress.hosts;
         self.report.duration = self.started.elapsed();
+        self.report.send_rate_pps = end.send_rate_pps;
         self.report.checkpoint = end.checkpoint;
         self.report.completed = end.completed;
         self.report.miss_estimate = end.losses.missed();
         self.report.miss_bound = end.losses.missed_at_most();
         self.report.loss_estimate = end.losses.lost();
         self.report.drops = end.drops;
-        let tcp_ports = self.tcp_ports;
-        let suspicious = self
-            .open_by_host
-            .into_iter()
-            .filter(|&(_, open)| open > Self::SUSPICIOUS_OPEN_PORTS && open as usize * 2 > tcp_ports);
-        self.report.suspicious_hosts = suspicious.map(|(address, _)| address).collect();
-        self.report.suspicious_hosts.sort_unstable();
+        self.report.suspicious_hosts = self.watch.suspects();
         self.report
     }
 }

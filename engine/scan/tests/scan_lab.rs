@@ -26,7 +26,7 @@ use lab::{Lab, alone, ip};
 use portreeve_model::{HostReason, HostSighting, Observation, PortState, Reason, Timestamp, Transport};
 use portreeve_scan::{
     BackendChoice, Checkpoint, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError,
-    ScanReport, TargetSetBuilder, UdpPayloads,
+    ScanReport, Suspicion, TargetSetBuilder, UdpPayloads,
     sys::{OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
 };
 use probes_seen::Watch;
@@ -117,7 +117,7 @@ fn scan_with(config: ScanConfig, control: &Control) -> Result<Found, ScanError> 
     let report = scan.run(control, &mut |event| match event {
         Event::Port(port) => ports.push(port),
         Event::Host(host) => hosts.push(host),
-        Event::Checkpoint(_) => {}
+        Event::Checkpoint(_) | Event::Suspicious(_) => {}
     })?;
     Ok(Found { ports, hosts, report })
 }
@@ -327,7 +327,7 @@ fn a_cancelled_scan_of_several_threads_leaves_nothing_out() {
     let first = scan_with(whole.clone(), &control).expect("runs").report;
     halted.join().expect("no panic");
     assert!(!first.completed && first.checkpoint < 256 * 200, "{first:?}");
-    let second = scan(ScanConfig { resume_from: first.checkpoint, ..whole }).report;
+    let second = scan(ScanConfig { resume: Some(Checkpoint::at(first.checkpoint)), ..whole }).report;
     assert!(second.completed);
     let counts = tap.finish();
     assert_eq!(counts.len(), 256 * 200, "{first:?} {second:?}");
@@ -601,8 +601,12 @@ fn a_host_with_everything_open_is_suspicious() {
         run("nft", &[rules]);
     });
     let found = scan(config("10.99.128.5-10.99.128.6", "1-200"));
-    assert_eq!(found.report.suspicious_hosts, ["10.99.128.5".parse::<IpAddr>().expect("address")]);
+    let [suspect] = found.report.suspicious_hosts[..] else { panic!("{:?}", found.report.suspicious_hosts) };
+    assert_eq!(suspect.address, "10.99.128.5".parse::<IpAddr>().expect("address"));
+    assert_eq!((suspect.suspicion, suspect.open_ports), (Suspicion::AnswersEverything, 200));
     assert_eq!(found.report.open_ports, 200);
+    let open = found.ports.iter().filter(|port| port.state == PortState::Open).count();
+    assert!(open < 150, "{open} of 200 meaningless ports were reported");
 }
 
 #[test]

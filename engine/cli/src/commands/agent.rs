@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{UserDatabase, runtime, scan_clock};
+use super::{UserDatabase, runtime, scan_clock, tune};
 use crate::{
     args::{AgentArgs, Backend},
     exit::{Exit, Failure},
@@ -69,7 +69,7 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
         name: arguments.name.clone().or_else(|| settings.name.clone()).unwrap_or_else(host_name),
         token: arguments.enroll.clone().or_else(|| settings.enroll.clone()),
         slots,
-        limits: HostLimits { max_rate_pps, exclude },
+        limits: HostLimits { max_rate_pps, exclude, rates: tune::rates_path() },
         spool_bytes: u64::from(arguments.spool_mib.or(settings.spool_mib).unwrap_or(SPOOL_MIB)) << 20,
         backend: arguments.backend.or(settings.backend).unwrap_or(Backend::Auto).into(),
     })

@@ -5,6 +5,7 @@ pub(crate) mod db;
 pub(crate) mod identify;
 pub(crate) mod scan;
 pub(crate) mod selftest;
+pub(crate) mod tune;
 
 use std::{
     path::{Path, PathBuf},

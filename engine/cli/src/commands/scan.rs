@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use portreeve_agent::{Found, Tally, run, summary};
+use portreeve_agent::{Found, Tally, TunedRates, run, summary};
 use portreeve_model::protocol::JobSummary;
 use portreeve_probes::Identifier;
 use portreeve_scan::{
@@ -14,7 +14,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{UserDatabase, database, identify_config, runtime, scan_clock};
+use super::{UserDatabase, database, identify_config, runtime, scan_clock, tune};
 use crate::{
     args::{Backend, DiscoverArgs, OutputArgs, Part, ScanArgs, SendArgs, parse_duration},
     checkpoint::Unfinished,
@@ -96,8 +96,10 @@ impl Plan {
         settings: &ScanSettings,
     ) -> Result<Self, Failure> {
         let mut config = ScanConfig::new(targets, ports);
-        if let Some(rate) = send.rate.or(settings.rate) {
-            config.rate = PacketsPerSecond(rate);
+        if let Some(rate) =
+            send.rate.or(settings.rate).map(PacketsPerSecond).or_else(|| tuned_rate(&config.targets))
+        {
+            config.rate = rate;
         }
         config.rate_per_host = send.rate_per_host.map(PacketsPerSecond);
         config.rate_per_network = send.rate_per_network.map(PacketsPerSecond);
@@ -233,6 +235,18 @@ impl Plan {
     }
 }
 
+/// What `portreeve tune` found for these targets.
+fn tuned_rate(targets: &TargetSet) -> Option<PacketsPerSecond> {
+    let path = tune::rates_path()?;
+    match TunedRates::read(&path) {
+        Ok(rates) => rates.rate_for(targets),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read the rates found by `portreeve tune`");
+            None
+        }
+    }
+}
+
 fn ports(arguments: &ScanArgs, settings: &ScanSettings) -> Result<PortSet, Failure> {
     let known = top_ports::RANKED.len();
     let text = match (&arguments.ports, arguments.top_ports) {
@@ -280,6 +294,8 @@ impl Log<'_> {
                     journal.keep(&checkpoint, &self.findings);
                 }
             }
+            // Told at the end, with how much they showed.
+            Found::Suspicious(_) => {}
             Found::Record(record) => {
                 self.output.stream(&record)?;
                 if let Some(journal) = &mut self.journal {
@@ -358,8 +374,11 @@ impl Finished {
     /// The last words on stderr, and the exit code.
     fn conclude(self) -> Result<(), Failure> {
         eprintln!("{}", self.sentence());
-        for address in self.report.suspicious_hosts.iter().take(20) {
-            eprintln!("{address}: so much is open there that it means nothing (a proxy or a trap)");
+        for host in self.report.suspicious_hosts.iter().take(20) {
+            let (address, why, open) = (host.address, host.suspicion.as_str(), host.open_ports);
+            eprintln!(
+                "{address}: suspicious, {why}; {open} open ports mean nothing and were not all reported"
+            );
         }
         if self.report.completed {
             if let Some(journal) = self.journal {
