@@ -18,8 +18,8 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use lab::{Lab, alone, ip};
 use portreeve_model::{Observation, PortState, Reason, Timestamp, Transport};
 use portreeve_scan::{
-    BackendChoice, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError, ScanReport,
-    TargetSetBuilder,
+    BackendChoice, Checkpoint, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError,
+    ScanReport, TargetSetBuilder,
     sys::bpf::{Action, Alu, Assembler, Compare, Helper, Link, Program, Register, RingBuffer, Size, XdpMode},
 };
 
@@ -330,8 +330,11 @@ fn a_cancelled_scan_is_resumed_where_it_was() {
     let first = scan_with(whole.clone(), &control).expect("runs").report;
     stopper.join().expect("no panic");
     assert!(!first.completed && first.checkpoint < 102_400, "{first:?}");
-    let second =
-        scan(ScanConfig { resume_from: first.checkpoint, rate: PacketsPerSecond(1_000_000), ..whole });
+    let second = scan(ScanConfig {
+        resume: Some(Checkpoint::at(first.checkpoint)),
+        rate: PacketsPerSecond(1_000_000),
+        ..whole
+    });
     assert!(second.report.completed);
     let arrivals = sink.finish();
     let seen: BTreeSet<_> = arrivals.iter().map(|arrival| (arrival.address, arrival.port)).collect();
