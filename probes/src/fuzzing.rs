@@ -1,6 +1,6 @@
 //! A door for the fuzz targets to what this crate keeps private; built by cargo-fuzz only.
 
-use crate::{Database, Fields, decode, matcher::choose};
+use crate::{Database, Fields, archive::Replies, decode, import::recog, matcher::choose};
 
 /// Decodes a reply and matches it against the built-in database, as a conversation would.
 pub fn read(probe: &str, reply: &[u8]) {
@@ -24,4 +24,21 @@ pub fn handshake(bytes: &[u8]) {
     std::hint::black_box(decode::ssh_kex::group(bytes));
     std::hint::black_box(decode::ssh_kex::methods(bytes));
     std::hint::black_box(decode::ssh_kex::host_key(bytes));
+}
+
+/// Keeps a reply and reads it again: nothing may be lost but what is masked.
+pub fn keep(probe: &str, reply: &[u8]) {
+    let mut fields = Fields::default();
+    decode::decode(probe, reply, &mut fields);
+    let kept = Replies::of(&fields);
+    assert_eq!(Replies::of(&kept.fields()), kept);
+}
+
+/// Converts a file of fingerprints; what comes out must be a database.
+pub fn import(xml: &str) {
+    let Ok(Some(converted)) = recog::convert("fuzz", xml, &|_| None) else { return };
+    assert!(converted.examples_passed <= converted.examples && converted.entries <= converted.fingerprints);
+    if let Some(text) = converted.text {
+        Database::from_texts([("fuzz.toml".to_owned(), text)]).expect("a database");
+    }
 }

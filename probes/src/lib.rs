@@ -15,12 +15,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 mod database;
 mod decode;
+pub mod device;
 mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod identify;
+pub mod import;
 pub mod mac;
 mod matcher;
 

@@ -6,7 +6,10 @@ use portreeve_model::{
     SafeText,
     protocol::{EnrollRequest, FinishRequest, JobOutcome, JobSummary, LeasedJob, Limits},
 };
-use portreeve_probes::Database;
+use portreeve_probes::{
+    Database,
+    archive::{Archive, ArchiveConfig, ArchiveError, ReplySink},
+};
 use portreeve_scan::{BackendChoice, Clock, TargetError, TargetSetBuilder};
 use reqwest::Client;
 use tokio::{
@@ -51,6 +54,8 @@ pub struct AgentConfig {
     pub limits: HostLimits,
     /// Bytes of results kept on disk for a server that is away.
     pub spool_bytes: u64,
+    /// Bytes of replies kept for `portreeve db retro`; 0 keeps none.
+    pub archive_bytes: u64,
     /// Which way probes leave.
     pub backend: BackendChoice,
 }
@@ -83,6 +88,9 @@ pub enum AgentError {
         /// The server.
         server: ServerUrl,
     },
+    /// The reply archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -123,7 +131,9 @@ pub async fn run_agent(
     else {
         return Ok(());
     };
+    let archive = archive(&config)?;
     let workshop = Workshop {
+        archive,
         uplink,
         clock,
         databases,
@@ -144,6 +154,16 @@ pub async fn run_agent(
     let ended = agent.work().await;
     agent.wind_up().await;
     ended
+}
+
+/// The archive of replies in the agent's folder, if its operator wants one.
+fn archive(config: &AgentConfig) -> Result<Option<Arc<dyn ReplySink>>, ArchiveError> {
+    if config.archive_bytes == 0 {
+        return Ok(None);
+    }
+    let archive = ArchiveConfig::new(config.state.join("replies"));
+    let archive = Archive::open(ArchiveConfig { max_bytes: config.archive_bytes, ..archive })?;
+    Ok(Some(Arc::new(archive)))
 }
 
 async fn unless_stopped<T>(stop: &CancellationToken, task: impl Future<Output = T>) -> Option<T> {

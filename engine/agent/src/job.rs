@@ -6,7 +6,7 @@ use portreeve_model::{
     SafeText,
     protocol::{DropCount, FinishRequest, Job, JobKind, JobOutcome, JobSummary, LeasedJob, LogLevel},
 };
-use portreeve_probes::{Database, Identifier, IdentifyConfig, Memory};
+use portreeve_probes::{Database, Identifier, IdentifyConfig, Memory, archive::ReplySink};
 use portreeve_scan::{
     BackendChoice, Clock, PacketsPerSecond, PortError, PortSet, Scan, ScanConfig, ScanError, ScanReport,
     Shard, TargetError, TargetSet, TargetSetBuilder, UdpPayloads,
@@ -86,6 +86,7 @@ pub(crate) struct Workshop {
     pub(crate) uplink: Uplink,
     pub(crate) clock: Clock,
     pub(crate) databases: watch::Receiver<Arc<Database>>,
+    pub(crate) archive: Option<Arc<dyn ReplySink>>,
     pub(crate) limits: HostLimits,
     pub(crate) backend: BackendChoice,
     /// What earlier jobs found, so that a known endpoint costs one connection.
@@ -174,6 +175,7 @@ fn identifier(workshop: &Workshop, job: &Job) -> Arc<Identifier> {
     let clock = workshop.clock.clone();
     let mut config = IdentifyConfig::new(Arc::new(move || clock.now()));
     config.ssh_audit = job.ssh_audit;
+    config.archive.clone_from(&workshop.archive);
     let database = Arc::clone(&workshop.databases.borrow());
     Arc::new(Identifier::new(database, config).with_memory(Arc::clone(&workshop.memory)))
 }

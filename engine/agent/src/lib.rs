@@ -21,6 +21,7 @@ mod host;
 mod identification;
 mod job;
 mod lease;
+mod profiles;
 mod rates;
 mod recorder;
 mod reload;

@@ -13,7 +13,7 @@ use portreeve_probes::{Identifier, mac};
 use portreeve_scan::{Checkpoint, Control, Event, Scan, ScanError, ScanReport, SuspiciousHost};
 use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
 
-use crate::identification::Identification;
+use crate::{identification::Identification, profiles::Profiles};
 
 /// Events that may wait between the engine's threads and the runtime.
 const EVENTS: usize = 8_192;
@@ -65,7 +65,8 @@ pub enum Found {
 
 /// Runs a prepared scan and, with an `identifier`, asks every open port what answers there while the scan
 /// goes on; so it does for the open ports of `known`, which an earlier scan left unasked. What is found goes to
-/// `out` as it comes; if nobody takes it any more, the scan is cancelled.
+/// `out` as it comes; if nobody takes it any more, the scan is cancelled. At the end hosts are judged by their
+/// services.
 ///
 /// Cancelling `control` stops both within a second; the report tells that the scan was not completed.
 pub async fn run(
@@ -95,6 +96,7 @@ pub async fn run(
         }
     }
     let mut look = interval(Duration::from_millis(200));
+    let mut profiles = Profiles::default();
     let mut scan_goes_on = true;
     while scan_goes_on || identification.as_ref().is_some_and(|identification| !identification.is_idle()) {
         let found = tokio::select! {
@@ -111,11 +113,19 @@ pub async fn run(
                 identification.stop();
             }
         }
-        if let Some(found) = found
-            && out.send(found).await.is_err()
-        {
-            control.cancel();
-            events.close();
+        if let Some(found) = found {
+            if let (true, Found::Record(record)) = (identification.is_some(), &found) {
+                profiles.learn(record);
+            }
+            if out.send(found).await.is_err() {
+                control.cancel();
+                events.close();
+            }
+        }
+    }
+    for profile in profiles.judge() {
+        if out.send(Found::Record(profile)).await.is_err() {
+            break;
         }
     }
     match scanning.await {

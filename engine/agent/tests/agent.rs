@@ -37,6 +37,7 @@ fn config(server: &Server, state: &Path) -> AgentConfig {
         slots: 2,
         limits: HostLimits::default(),
         spool_bytes: 1 << 20,
+        archive_bytes: 1 << 20,
         backend: BackendChoice::Connect,
     }
 }
@@ -125,6 +126,8 @@ async fn a_scan_is_leased_done_and_handed_in() {
     assert_eq!(open_ports(&records), ports);
     let services = records.iter().filter(|record| matches!(record, Record::Service(_))).count();
     assert_eq!(services, 3, "every open port is asked what answers there");
+    let profiles = records.iter().filter(|record| matches!(record, Record::Profile(_))).count();
+    assert_eq!(profiles, 0, "listeners that say nothing make no profile");
     let finish = &told.finishes[&job.job_id];
     assert_eq!((finish.outcome, &finish.error), (JobOutcome::Completed, &None));
     assert_eq!((finish.summary.open_ports, finish.summary.addresses), (3, 1));

@@ -211,6 +211,9 @@ pub(crate) struct ScanArgs {
     /// Use the probe database of this folder instead of the built-in one
     #[arg(long, value_name = "DIR", help_heading = "Identification")]
     pub(crate) database: Option<PathBuf>,
+    /// Keep all replies in this folder, credentials masked, for `db retro`
+    #[arg(long, env = "PORTREEVE_ARCHIVE", value_name = "DIR", help_heading = "Identification")]
+    pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) send: SendArgs,
     /// Look for hosts first and scan only those that answer
@@ -262,6 +265,9 @@ pub(crate) struct IdentifyArgs {
     /// Use the probe database of this folder instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub(crate) database: Option<PathBuf>,
+    /// Keep all replies in this folder, credentials masked, for `db retro`
+    #[arg(long, env = "PORTREEVE_ARCHIVE", value_name = "DIR")]
+    pub(crate) archive: Option<PathBuf>,
     /// Talk to public addresses without being asked
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
@@ -313,6 +319,9 @@ pub(crate) struct AgentArgs {
     /// Mebibytes of results kept for a server that is away [default: 512]
     #[arg(long, env = "PORTREEVE_SPOOL_MIB", value_name = "MIB", help_heading = "This host")]
     pub(crate) spool_mib: Option<u32>,
+    /// Mebibytes of replies kept under the agent's folder for `db retro`, credentials masked [default: 0, none]
+    #[arg(long, env = "PORTREEVE_ARCHIVE_MIB", value_name = "MIB", help_heading = "This host")]
+    pub(crate) archive_mib: Option<u32>,
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME", help_heading = "This host")]
     pub(crate) backend: Option<Backend>,
@@ -365,10 +374,39 @@ pub(crate) enum DbAction {
         #[arg(long)]
         check: bool,
     },
+    /// Turn another project's fingerprints into files of the user database
+    Import {
+        #[command(subcommand)]
+        from: ImportFrom,
+    },
+    /// Show what a changed database would say of stored replies, without sending anything
+    Retro {
+        /// Folder of stored replies, as `scan --archive` and agents write it
+        #[arg(long, value_name = "DIR")]
+        archive: PathBuf,
+        /// TOML file, or folder of them, laid over the built-in database
+        changed: PathBuf,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// Count what it knows
     Stats {
         /// Folder of TOML files [default: the built-in database]
         folder: Option<PathBuf>,
+    },
+}
+
+/// Whose fingerprints.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ImportFrom {
+    /// Rapid7's recog (BSD-2-Clause)
+    Recog {
+        /// Folder of its XML files
+        folder: PathBuf,
+        /// Where to write [default: the user database]
+        #[arg(long, short, value_name = "DIR")]
+        output: Option<PathBuf>,
     },
 }
 

@@ -52,7 +52,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
     let user = UserDatabase::choose(cli.user_database.as_ref(), settings.user_database.as_ref());
     match &cli.command {
         Command::Agent(arguments) => commands::agent::agent(arguments, &settings.agent, &user),
-        Command::Db { action } => commands::db::db(action, &user),
+        Command::Db { action } => commands::db::db(action, cli.verbose > 0, &user),
         Command::Discover(arguments) => commands::scan::discover(arguments, &settings.scan, &user),
         Command::Identify(arguments) => commands::identify::identify(arguments, &user),
         Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user),

@@ -49,6 +49,7 @@ pub(crate) struct AgentSettings {
     pub(crate) exclude: Vec<String>,
     pub(crate) slots: Option<u32>,
     pub(crate) spool_mib: Option<u32>,
+    pub(crate) archive_mib: Option<u32>,
     pub(crate) backend: Option<Backend>,
 }
 

@@ -412,6 +412,58 @@ fn a_users_database_is_checked_and_used() {
 }
 
 #[test]
+fn replies_are_kept_and_a_changed_database_reads_them_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pump.toml").display().to_string();
+    std::fs::write(&file, PUMP).expect("written");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            let answer = "HTTP/1.1 200 OK\r\nServer: PumpControl/3.1\r\nSet-Cookie: id=hunter2\r\nContent-Length: 0\r\n\r\n";
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let archive = folder.path().join("replies").display().to_string();
+    succeeded(&["identify", &endpoint, "--archive", &archive]);
+    let told = stdout(&succeeded(&["db", "retro", "--archive", &archive, &file]));
+    assert!(told.contains(&format!("{endpoint}/tcp  http → http Pump Control 3.1")), "{told}");
+    let document: Value =
+        serde_json::from_str(&stdout(&succeeded(&["db", "retro", "--archive", &archive, &file, "--json"])))
+            .expect("JSON");
+    assert_eq!(document["identified_otherwise"], 1, "{document:#}");
+    assert_eq!(document["changes"][0]["after"]["entry"], "pump/http");
+    refused(&["db", "retro", "--archive", "/nonexistent/replies", &file], 2, &["/nonexistent/replies"]);
+}
+
+#[test]
+fn fingerprints_of_recog_become_a_user_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let xml = "<fingerprints matches='ssh.banner'><fingerprint pattern='^PumpShell_([\\d.]+)$'>\
+        <description>Pump shell</description><example service.version='2.0'>PumpShell_2.0</example>\
+        <param pos='0' name='service.product' value='Pump Shell'/><param pos='1' name='service.version'/>\
+        </fingerprint></fingerprints>";
+    std::fs::write(folder.path().join("pumps.xml"), xml).expect("written");
+    let place = folder.path().display().to_string();
+    let told = stdout(&succeeded(&["db", "import", "recog", &place, "--user-database", &place]));
+    assert!(told.contains("1 of 1 pass"), "{told}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.expect("a connection").write_all(b"SSH-2.0-PumpShell_2.1\r\n");
+        }
+    });
+    let found = stdout(&succeeded(&["identify", &endpoint, "--user-database", &place, "--json"]));
+    assert!(found.contains("Pump Shell") && found.contains("\"2.1\""), "{found}");
+    refused(&["db", "import", "recog", "/nonexistent/recog"], 2, &["/nonexistent/recog"]);
+}
+
+#[test]
 fn without_rights_the_way_out_is_told() {
     if !is_root() {
         refused(&["scan", "127.0.0.1", "-p", "80"], 3, &["sudo", "setcap cap_net_raw", "--backend connect"]);

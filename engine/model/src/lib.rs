@@ -20,7 +20,8 @@ mod text;
 pub use identity::{SshAlgorithm, SshAudit, SshHostKey, TlsCertificate, TlsInfo};
 pub use mac::{MacAddress, ParseMacError};
 pub use observation::{
-    Endpoint, HostReason, HostSighting, Observation, PortState, Reason, SynAckTraits, Timestamp, Transport,
+    Endpoint, HostProfile, HostReason, HostSighting, Observation, PortState, Reason, SynAckTraits, Timestamp,
+    Transport, VoteReason,
 };
 pub use service::{Alternative, DeviceInfo, Evidence, HttpInfo, NtlmInfo, Service, Verdict};
 pub use text::SafeText;

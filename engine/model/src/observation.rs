@@ -243,6 +243,37 @@ pub enum HostReason {
     PortReply,
 }
 
+/// Why a host is taken for what it is taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VoteReason {
+    /// For people: `service jetdirect at port 9100`.
+    pub text: SafeText,
+    /// How much it counts for the kind of device: 10 make it e times as likely. 0 for what is not about that.
+    pub points: u8,
+}
+
+/// What a host is, judged from all its services together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProfile {
+    /// The host's address.
+    pub address: IpAddr,
+    /// Operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<SafeText>,
+    /// Kind of device, as `printer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<SafeText>,
+    /// 0-100: how sure the kind of device is.
+    #[serde(default)]
+    pub device_confidence: u8,
+    /// Why, most important first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<VoteReason>,
+    /// When the last of these services answered.
+    pub seen_at_ms: Timestamp,
+}
+
 /// One host, seen once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostSighting {

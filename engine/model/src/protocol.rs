@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{HostSighting, Observation, SafeText, Service, Timestamp};
+use crate::{HostProfile, HostSighting, Observation, SafeText, Service, Timestamp};
 
 /// Where the server keeps these routes.
 pub const BASE_PATH: &str = "/api/agent/v1";
@@ -234,6 +234,8 @@ pub enum Record {
     Host(Box<HostSighting>),
     /// A port and its state.
     Port(Observation),
+    /// What a host is, judged from all its services; sent after them.
+    Profile(Box<HostProfile>),
     /// What answers at a port.
     Service(Box<Service>),
 }

@@ -36,13 +36,20 @@ impl Database {
         for entry in &mut family.entries {
             let blank = entry.clone();
             for example in &mut entry.examples {
-                if let Some(came) = self.outcome(&blank, example) {
+                if let Some(came) = self.outcome(&file.family, &blank, example) {
                     example.expect = came;
                 }
             }
         }
         let (header, _) = split_header(&file.text);
         Some(format!("{header}{}", write_family(&family)))
+    }
+}
+
+impl Family {
+    /// The file in canonical form, without a header.
+    pub(crate) fn to_toml(&self) -> String {
+        write_family(self)
     }
 }
 
@@ -66,6 +73,9 @@ fn write_family(family: &Family) -> String {
     field(&mut out, "schema", &family.schema.to_string());
     field(&mut out, "service", &quote(&family.service));
     field(&mut out, "family", &quote(&family.family));
+    if let Some(origin) = &family.origin {
+        field(&mut out, "origin", &quote(origin));
+    }
     if let Some(ports) = ports(&family.ports) {
         field(&mut out, "ports", &ports);
     }

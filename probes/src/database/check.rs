@@ -112,6 +112,51 @@ const NEGATIVE: &[&str] = &[
 impl Database {
     /// Everything that is wrong with the database: nothing, if it may be used.
     pub fn check(&self) -> Vec<Finding> {
+        if self.files.iter().all(|file| file.family.origin.is_none()) {
+            return self.check_whole();
+        }
+        // Others' entries fill gaps: ours must hold without them, and theirs each for itself.
+        let own = self.files.iter().filter(|file| file.family.origin.is_none()).cloned().collect();
+        let mut findings = match Self::from_files(own) {
+            Ok(own) => own.check_whole(),
+            Err(error) => {
+                vec![Finding { file: String::new(), line: None, id: None, message: error.to_string() }]
+            }
+        };
+        let mut ids: HashSet<_> = HashSet::new();
+        for file in &self.files {
+            for entry in &file.family.entries {
+                if !ids.insert(&entry.id) {
+                    findings.push(file.finding(Some(&entry.id), "the id is taken".to_owned()));
+                }
+                if file.family.origin.is_some() {
+                    let messages = self.check_entry(&file.family, entry).into_iter();
+                    findings.extend(messages.map(|message| file.finding(Some(&entry.id), message)));
+                }
+            }
+        }
+        findings
+    }
+
+    /// Fills the expectations of a file of another's origin with what comes out of its own entries, and tells which of
+    /// them do not hold: id and reason.
+    pub(crate) fn checked_alone(name: &str, family: &mut Family) -> Vec<(String, String)> {
+        let file = File { name: name.to_owned(), text: String::new(), family: family.clone(), of_user: true };
+        let Ok(database) = Self::from_files(vec![file]) else { return Vec::new() };
+        for entry in &mut family.entries {
+            let blank = entry.clone();
+            for example in &mut entry.examples {
+                example.expect =
+                    database.outcome(&database.files[0].family, &blank, example).unwrap_or_default();
+            }
+        }
+        let messages = |entry: &Entry| {
+            database.check_entry(family, entry).into_iter().map(|message| (entry.id.clone(), message)).next()
+        };
+        family.entries.iter().filter_map(messages).collect()
+    }
+
+    fn check_whole(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut ids = HashSet::new();
         for file in &self.files {
@@ -204,7 +249,8 @@ impl Database {
             return vec!["is not recognised by its own entry".to_owned()];
         }
         let mut messages = Vec::new();
-        if let Some(choice) = choose(&self.index.find(&fields)).filter(|_| !entry.extra) {
+        let competes = !entry.extra && family.origin.is_none();
+        if let Some(choice) = choose(&self.index.find(&fields)).filter(|_| competes) {
             let own = entry.set.get("name").unwrap_or(&family.service);
             if choice.best.name.as_str() != own {
                 messages.push(format!("{} takes it for {:?}", choice.best.entry, choice.best.name.as_str()));
@@ -215,7 +261,7 @@ impl Database {
                 messages.push(format!("{} takes it for {winner:?}", choice.best.entry));
             }
         }
-        match self.outcome(entry, example) {
+        match self.outcome(family, entry, example) {
             Some(came) => messages.extend(compare(&example.expect, &came)),
             None => messages.push("nothing is read from it".to_owned()),
         }
@@ -223,11 +269,16 @@ impl Database {
     }
 
     /// What comes out of an example, in the words of its `expect`.
-    pub(super) fn outcome(&self, entry: &Entry, example: &Example) -> Option<BTreeMap<String, String>> {
+    pub(super) fn outcome(
+        &self,
+        family: &Family,
+        entry: &Entry,
+        example: &Example,
+    ) -> Option<BTreeMap<String, String>> {
         let fields = example_fields(entry, example).ok()?;
         let hits = self.index.find(&fields);
-        let best = if entry.extra {
-            // It adds to readings and has none of its own, so what it would add is compared.
+        let best = if entry.extra || family.origin.is_some() {
+            // It adds to readings, or yields to them: what it would say by itself is compared.
             Reading::from_hit(hits.iter().find(|hit| hit.entry.id == entry.id)?)
         } else {
             choose(&hits)?.best

@@ -14,6 +14,10 @@ pub struct Family {
     pub service: String,
     /// What kind of thing it is, as `database`.
     pub family: String,
+    /// Whose knowledge it is, if not ours (`recog`): its entries fill gaps, and their examples are judged by themselves,
+    /// since a better reading of ours may win.
+    #[serde(default)]
+    pub origin: Option<String>,
     /// Where the service is usually found: a hint for the order of questions, never a condition.
     #[serde(default)]
     pub ports: Ports,

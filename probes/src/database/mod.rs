@@ -13,9 +13,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use bytes::{escape, unescape};
+pub(crate) use bytes::{escape, unescape};
 pub use check::{Finding, Stats};
-pub(crate) use format::{Carrier, Condition, Entry, Family, Layer, Probe, Safety};
+pub(crate) use format::{Carrier, Condition, Entry, Example, Family, Layer, Probe, Safety};
 
 use crate::{
     decode::decode,

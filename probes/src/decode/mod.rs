@@ -6,6 +6,7 @@
 
 mod database;
 pub(crate) mod discovery;
+mod greeting;
 pub(crate) mod http;
 mod industrial;
 pub(crate) mod jarm;
@@ -34,6 +35,7 @@ pub(crate) fn decode(probe: &str, reply: &[u8], fields: &mut Fields) {
     fields.add(probe, "line1", first_line(reply));
     let mut add = |name: &str, value: &[u8]| fields.add(probe, name, value);
     http::decode(reply, &mut add);
+    greeting::decode(reply, &mut add);
     industrial::decode(reply, &mut add);
     ssh::decode(reply, &mut add);
     tls::decode(reply, &mut add);

@@ -1,6 +1,7 @@
 //! SSH identification line (RFC 4253 4.2) and key exchange offer (RFC 4253 7.1).
 //!
-//! Fields: `ssh.banner`, `ssh.protocol`, `ssh.software`, `ssh.comments`, `ssh.hassh`.
+//! Fields: `ssh.banner`, `ssh.protocol`, `ssh.software`, `ssh.comments`, `ssh.text` (software and comments),
+//! `ssh.hassh`.
 
 use md5::{Digest, Md5};
 
@@ -39,6 +40,7 @@ pub(super) fn decode(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
     let mut parts = banner.splitn(3, |&byte| byte == b'-').skip(1);
     add("ssh.protocol", parts.next().unwrap_or_default());
     let software = parts.next().unwrap_or_default();
+    add("ssh.text", software);
     let mut words = software.splitn(2, |&byte| byte == b' ');
     add("ssh.software", words.next().unwrap_or_default());
     if let Some(comments) = words.next() {

@@ -49,6 +49,9 @@ pub(super) fn service(held: &Conversation<'_>, usual: Option<&str>) -> Service {
         let source = SafeText::from("layout of the SYN-ACK's options");
         service.evidence.push(Evidence { field: SafeText::from("os"), source, entry: None });
     }
+    if let Some(archive) = &held.identifier.config.archive {
+        archive.keep(&service, &held.fields, (held.identifier.config.clock)());
+    }
     service
 }
 

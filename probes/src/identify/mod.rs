@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 pub use self::memory::Memory;
 use self::{conversation::Conversation, gate::Gate, guard::Hosts, plan::Plan};
-use crate::database::Database;
+use crate::{archive::ReplySink, database::Database};
 
 /// Tells the time that goes into results.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -52,6 +52,8 @@ pub struct IdentifyConfig {
     pub snmp_communities: Vec<String>,
     /// Send bytes to ports of printers and of industrial controllers too.
     pub allow_print_and_ot: bool,
+    /// Takes the replies of every conversation.
+    pub archive: Option<Arc<dyn ReplySink>>,
     /// Tells when a result was had.
     pub clock: Clock,
 }
@@ -70,6 +72,7 @@ impl IdentifyConfig {
             jarm: false,
             snmp_communities: Vec::new(),
             allow_print_and_ot: false,
+            archive: None,
             clock,
         }
     }

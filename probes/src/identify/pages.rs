@@ -1,9 +1,10 @@
 //! What is particular to HTTP: host, redirects, favicon, and pages that say they want TLS.
 
+use md5::{Digest, Md5};
 use portreeve_model::SafeText;
 
 use super::{assemble, connection::End, conversation::Conversation};
-use crate::decode::http::Response;
+use crate::decode::{hex, http::Response};
 
 /// Same-host redirects followed at most.
 const MAX_REDIRECTS: usize = 3;
@@ -20,6 +21,7 @@ impl Conversation<'_> {
             let hash = assemble::favicon_hash(&body);
             self.favicon = Some(hash);
             self.fields.add("favicon", "http.favicon", hash.to_string().as_bytes());
+            self.fields.add("favicon", "http.favicon-md5", hex(&Md5::digest(&body)).as_bytes());
         }
     }
 

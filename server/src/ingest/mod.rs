@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use portreeve_model::{
-    Endpoint, HostReason, HostSighting, MacAddress, Observation, PortState, Service, Timestamp, Verdict,
-    protocol::Record,
+    Endpoint, HostProfile, HostReason, HostSighting, MacAddress, Observation, PortState, Service, Timestamp,
+    Verdict, protocol::Record,
 };
 use sqlx::PgConnection;
 
@@ -18,6 +18,9 @@ pub mod decode;
 
 use crate::store::ingest as store;
 pub use crate::store::ingest::OpenedPort;
+
+/// Reasons kept of one host.
+const MAX_REASONS: usize = 16;
 
 /// Which scan the sightings belong to, and what they are checked against.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +78,7 @@ pub struct Sightings {
     hosts: BTreeMap<IpAddr, HostRow>,
     ports: BTreeMap<Endpoint, PortRow>,
     services: BTreeMap<Endpoint, Service>,
+    profiles: BTreeMap<IpAddr, HostProfile>,
     /// Records that were left out because they are about addresses outside the scan.
     pub foreign: u64,
 }
@@ -87,6 +91,7 @@ impl Sightings {
             match record {
                 Record::Host(host) => sightings.add_host(*host, origin),
                 Record::Port(port) => sightings.add_observation(&port, origin),
+                Record::Profile(profile) => sightings.add_profile(*profile, origin),
                 Record::Service(service) => sightings.add_service(*service, origin),
             }
         }
@@ -95,7 +100,7 @@ impl Sightings {
 
     /// How many hosts, ports and services there are.
     pub fn len(&self) -> usize {
-        self.hosts.len() + self.ports.len() + self.services.len()
+        self.hosts.len() + self.ports.len() + self.services.len() + self.profiles.len()
     }
 
     /// Whether there is nothing.
@@ -176,6 +181,16 @@ impl Sightings {
         }
     }
 
+    fn add_profile(&mut self, mut profile: HostProfile, origin: &Origin) {
+        profile.address = profile.address.to_canonical();
+        if !origin.block.contains(&profile.address) {
+            self.foreign += 1;
+            return;
+        }
+        profile.reasons.truncate(MAX_REASONS);
+        self.profiles.insert(profile.address, profile);
+    }
+
     /// Hosts worth a row: those reported as such, and those with an open port.
     fn host_rows(&self) -> Vec<HostRow> {
         let mut hosts = self.hosts.clone();
@@ -231,6 +246,8 @@ pub async fn apply(db: &mut PgConnection, origin: &Origin, sightings: &Sightings
     store::close_refused_ports(&mut *db, origin, &closed).await?;
     store::append_observations(&mut *db, origin, &ports).await?;
     let identified = store::apply_services(&mut *db, origin, &services).await?;
+    let profiles: Vec<_> = sightings.profiles.values().collect();
+    store::apply_profiles(&mut *db, &profiles).await?;
     store::record_ssh_audits(&mut *db, origin, &services).await?;
     store::record_certificates(&mut *db, origin, &services).await?;
     store::count_run(&mut *db, origin.scan_id, sightings.hosts.len() as i32).await?;

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use portreeve_model::{SafeText, Service, SshAlgorithm, TlsCertificate};
+use portreeve_model::{HostProfile, SafeText, Service, SshAlgorithm, TlsCertificate};
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -291,7 +291,8 @@ pub async fn apply_services(
             from old o
             where r.scan_id = $2 and r.address = o.address and r.port = o.port and r.transport = o.transport
         ), of_host as (
-            update hosts h set os = coalesce(t.os, h.os), device_type = coalesce(t.device, h.device_type),
+            -- A profile, judged from all services, is worth more than what one of them says.
+            update hosts h set os = coalesce(h.os, t.os), device_type = coalesce(h.device_type, t.device),
                 hostname = coalesce(h.hostname, t.hostname),
                 hostname_source = case when h.hostname is null and t.hostname is not null then 'service'
                                        else h.hostname_source end
@@ -338,6 +339,28 @@ pub async fn apply_services(
     .persistent(false)
     .fetch_all(db)
     .await
+}
+
+/// Notes what hosts are, judged from all their services.
+pub async fn apply_profiles(db: &mut PgConnection, profiles: &[&HostProfile]) -> sqlx::Result<()> {
+    if profiles.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- apply_profiles
+        update hosts h set os = coalesce(p.os, h.os), device_type = coalesce(p.device, h.device_type),
+            device_reasons = p.reasons
+        from unnest($1::inet[], $2::text[], $3::text[], $4::jsonb[]) as p(address, os, device, reasons)
+        where h.address = p.address",
+    )
+    .bind(column(profiles, |profile| profile.address))
+    .bind(column(profiles, |profile| owned(profile.os.as_ref())))
+    .bind(column(profiles, |profile| owned(profile.device.as_ref())))
+    .bind(column(profiles, |profile| json(&profile.reasons)))
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Keeps what SSH servers offer, one row a run.

@@ -70,6 +70,7 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
         token: arguments.enroll.clone().or_else(|| settings.enroll.clone()),
         slots,
         limits: HostLimits { max_rate_pps, exclude, rates: tune::rates_path() },
+        archive_bytes: u64::from(arguments.archive_mib.or(settings.archive_mib).unwrap_or_default()) << 20,
         spool_bytes: u64::from(arguments.spool_mib.or(settings.spool_mib).unwrap_or(SPOOL_MIB)) << 20,
         backend: arguments.backend.or(settings.backend).unwrap_or(Backend::Auto).into(),
     })

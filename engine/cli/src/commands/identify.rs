@@ -10,7 +10,7 @@ use portreeve_probes::{Hints, Identifier};
 use portreeve_scan::TargetSetBuilder;
 use tokio::task::JoinSet;
 
-use super::{UserDatabase, database, identify_config, runtime};
+use super::{UserDatabase, archive, database, identify_config, runtime};
 use crate::{
     args::IdentifyArgs,
     clock,
@@ -36,6 +36,7 @@ pub(crate) fn identify(arguments: &IdentifyArgs, user: &UserDatabase) -> Result<
     let mut config = identify_config(arguments.ssh_audit);
     config.jarm = arguments.jarm;
     config.allow_print_and_ot = arguments.allow_print_and_ot;
+    config.archive = archive(arguments.archive.as_ref())?;
     let database = database(arguments.database.as_deref(), user)?;
     let identifier = Arc::new(Identifier::new(database, config));
     rights::drop_all()?;

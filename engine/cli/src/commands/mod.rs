@@ -13,7 +13,10 @@ use std::{
 };
 
 use portreeve_agent::DatabaseFolder;
-use portreeve_probes::{Database, IdentifyConfig};
+use portreeve_probes::{
+    Database, IdentifyConfig,
+    archive::{Archive, ArchiveConfig, ReplySink},
+};
 use portreeve_scan::Clock;
 
 use crate::{
@@ -37,6 +40,10 @@ impl UserDatabase {
         let named = flag.or(setting);
         let folder = named.cloned().unwrap_or_else(|| PathBuf::from(Self::USUAL));
         Self { folder, is_named: named.is_some() }
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn over(&self, base: Arc<Database>) -> DatabaseFolder {
@@ -66,6 +73,14 @@ fn database(folder: Option<&Path>, user: &UserDatabase) -> Result<Arc<Database>,
         None => Arc::clone(Database::builtin()),
     };
     if folder.is_some() && !user.is_named { Ok(base) } else { user.load_over(base) }
+}
+
+/// Keeps replies in that folder, if there is one.
+fn archive(folder: Option<&PathBuf>) -> Result<Option<Arc<dyn ReplySink>>, Failure> {
+    let Some(folder) = folder else { return Ok(None) };
+    let archive = Archive::open(ArchiveConfig::new(folder.clone()));
+    let archive = archive.map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(Some(Arc::new(archive)))
 }
 
 fn scan_clock() -> Clock {

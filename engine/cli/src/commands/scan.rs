@@ -14,7 +14,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{UserDatabase, database, identify_config, runtime, scan_clock, tune};
+use super::{UserDatabase, archive, database, identify_config, runtime, scan_clock, tune};
 use crate::{
     args::{Backend, DiscoverArgs, OutputArgs, Part, ScanArgs, SendArgs, parse_duration},
     checkpoint::Unfinished,
@@ -45,6 +45,7 @@ pub(crate) fn scan(
     let database = database(arguments.database.as_deref(), user)?;
     let mut config = identify_config(arguments.ssh_audit);
     config.jarm = arguments.jarm;
+    config.archive = archive(arguments.archive.as_ref())?;
     let identifier = Arc::new(Identifier::new(database, config));
     plan.carry_out(&arguments.send, identifier, identify, arguments.targets.yes, &arguments.output)
 }

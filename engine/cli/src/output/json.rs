@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use portreeve_model::{
-    HostSighting, Observation, SafeText, Service, Timestamp,
+    HostProfile, HostSighting, Observation, SafeText, Service, Timestamp,
     protocol::{JobSummary, Record},
 };
 use serde::Serialize;
@@ -19,6 +19,7 @@ struct Document<'a> {
     completed: bool,
     ports: Vec<Port<'a>>,
     hosts: Vec<&'a HostSighting>,
+    profiles: Vec<&'a HostProfile>,
     summary: &'a JobSummary,
 }
 
@@ -68,6 +69,7 @@ fn document(out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
             .map(|(endpoint, observation)| Port { observation, service: findings.services.get(endpoint) })
             .collect(),
         hosts: findings.hosts.values().collect(),
+        profiles: findings.profiles.values().collect(),
         summary: results.summary,
     };
     serde_json::to_writer_pretty(&mut *out, &document)?;

@@ -5,7 +5,7 @@
 //! * NDJSON: a line per record, as found: `{"type":"port", …}` ([`Observation`]), `{"type":"service", …}`
 //!   ([`Service`]), `{"type":"host", …}` ([`HostSighting`]); the last line is `{"type":"summary", …}`
 //!   ([`JobSummary`]).
-//! * JSON: `{"portreeve": version, …, "ports": […], "hosts": […], "summary": {…}}`, where a port is an
+//! * JSON: `{"portreeve": version, …, "ports": […], "hosts": […], "profiles": […], "summary": {…}}`, where a port is an
 //!   [`Observation`] with its [`Service`], if any, under `service`.
 //! * CSV: the columns of [`csv::COLUMNS`].
 //! * What other scanners write, for the programs that read it: [`nmap_xml`], [`grepable`], [`masscan`].
@@ -29,7 +29,7 @@ use std::{
 
 use chrono::DateTime;
 use portreeve_model::{
-    Endpoint, HostSighting, Observation, PortState, SafeText, Service, Timestamp,
+    Endpoint, HostProfile, HostSighting, Observation, PortState, SafeText, Service, Timestamp,
     protocol::{JobSummary, Record},
 };
 use portreeve_scan::PortSet;
@@ -111,6 +111,7 @@ pub(crate) struct Findings {
     pub(crate) ports: BTreeMap<Endpoint, Observation>,
     pub(crate) services: BTreeMap<Endpoint, Service>,
     pub(crate) hosts: BTreeMap<IpAddr, HostSighting>,
+    pub(crate) profiles: BTreeMap<IpAddr, HostProfile>,
 }
 
 impl Findings {
@@ -121,6 +122,9 @@ impl Findings {
             }
             Record::Port(observation) => {
                 self.ports.insert(observation.endpoint(), observation);
+            }
+            Record::Profile(profile) => {
+                self.profiles.insert(profile.address, *profile);
             }
             Record::Service(service) => {
                 self.services.insert(service.endpoint, *service);

@@ -1,8 +1,12 @@
 //! Tables for people.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    net::IpAddr,
+};
 
-use portreeve_model::{HostReason, PortState, Service, Verdict};
+use portreeve_model::{HostReason, PortState, SafeText, Service, Verdict};
 
 use super::{Findings, Form, Results};
 
@@ -26,6 +30,7 @@ impl Form for Table {
             hosts(out, results.findings, self.colour)?;
         } else {
             ports(out, results.findings, self.colour)?;
+            machines(out, results.findings, self.colour)?;
         }
         if self.remarks {
             for remark in results.remarks() {
@@ -69,6 +74,31 @@ fn hosts(out: &mut dyn Write, findings: &Findings, colour: bool) -> io::Result<(
         ]
     });
     table(out, ["ADDRESS", "MAC", "VENDOR", "NAME", "RTT", "REASON"], rows.collect(), colour)
+}
+
+/// One line per host of which more is known than its ports: interface, device, system.
+fn machines(out: &mut dyn Write, findings: &Findings, colour: bool) -> io::Result<()> {
+    let with_mac = findings.hosts.values().filter(|host| host.mac.is_some()).map(|host| host.address);
+    let addresses: BTreeSet<_> = with_mac.chain(findings.profiles.keys().copied()).collect();
+    let with_ports: BTreeSet<IpAddr> = findings.ports.keys().map(|endpoint| endpoint.address).collect();
+    let text = |text: Option<&SafeText>| text.map(ToString::to_string).unwrap_or_default();
+    let rows = addresses.intersection(&with_ports).copied().map(|address| {
+        let (host, profile) = (findings.hosts.get(&address), findings.profiles.get(&address));
+        let device = profile.and_then(|profile| Some((profile.device.as_ref()?, profile.device_confidence)));
+        [
+            address.to_string(),
+            host.and_then(|host| host.mac).map(|mac| mac.to_string()).unwrap_or_default(),
+            text(host.and_then(|host| host.mac_vendor.as_ref())),
+            device.map(|(device, confidence)| format!("{device} ({confidence} %)")).unwrap_or_default(),
+            text(profile.and_then(|profile| profile.os.as_ref())),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    table(out, ["ADDRESS", "MAC", "VENDOR", "DEVICE", "SYSTEM"], rows, colour)
 }
 
 /// The kebab-case name, as in JSON.

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use portreeve_model::{
-    PortState, Reason, SshAlgorithm, SshAudit, TlsCertificate, TlsInfo,
+    HostProfile, PortState, Reason, SshAlgorithm, SshAudit, Timestamp, TlsCertificate, TlsInfo, VoteReason,
     protocol::{BASE_PATH, JobKind, JobOutcome, JobSummary, LeasedJob, Record},
 };
 use serde_json::{Value, json};
@@ -148,6 +148,35 @@ async fn a_scan_goes_from_plan_to_changes_and_alerts() {
     assert_eq!(figures, "2 100 1");
     assert_eq!(value::<i64>(&app, "select count(*) from observations where scan_id = $1", scan_id).await, 3);
     assert_eq!(value::<i32>(&app, "select open_port_count from hosts where id > 0 and $1 > 0", 1).await, 2);
+}
+
+#[tokio::test]
+async fn what_a_host_is_comes_from_all_its_services_with_reasons() {
+    let app = TestApp::new().await;
+    let worker = Worker::new(&app, "a").await;
+    let network_id = network(&app, "n", worker.client.agent_id()).await;
+    let mut web = service(&app, "10.99.0.7", 80, "http", "nginx", "1.24.0");
+    web.os = Some("Linux".into());
+    let profile = |address: &str, os: &str, device: &str| {
+        Record::Profile(Box::new(HostProfile {
+            address: address.parse().expect("an address"),
+            os: Some(os.into()),
+            device: Some(device.into()),
+            device_confidence: 92,
+            reasons: vec![VoteReason { text: "service jetdirect at port 9100".into(), points: 28 }],
+            seen_at_ms: Timestamp(app.now().timestamp_millis()),
+        }))
+    };
+    let records = [
+        open(&app, "10.99.0.7", 80),
+        Record::Service(Box::new(web)),
+        profile("10.99.0.7", "Debian 12", "printer"),
+        // Outside the scan: not believed.
+        profile("10.98.0.7", "Debian 12", "printer"),
+    ];
+    worker.scan(network_id, &records).await;
+    let facts = "select os || ', ' || device_type || ', ' || (device_reasons -> 0 ->> 'text') from hosts where $1 > 0";
+    assert_eq!(value::<String>(&app, facts, 1).await, "Debian 12, printer, service jetdirect at port 9100");
 }
 
 #[tokio::test]

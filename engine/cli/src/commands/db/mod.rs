@@ -1,4 +1,7 @@
-//! `db`: for those who write entries of the probe database.
+//! `db`: for those who write entries of the probe database, or bring them from elsewhere.
+
+mod import;
+mod retro;
 
 use std::{
     fs,
@@ -10,15 +13,19 @@ use portreeve_probes::{Database, DatabaseError};
 
 use super::{UserDatabase, database};
 use crate::{
-    args::DbAction,
+    args::{DbAction, ImportFrom},
     exit::{Exit, Failure},
 };
 
 /// `portreeve db`.
-pub(crate) fn db(action: &DbAction, user: &UserDatabase) -> Result<(), Failure> {
+pub(crate) fn db(action: &DbAction, verbose: bool, user: &UserDatabase) -> Result<(), Failure> {
     match action {
         DbAction::Test { path, alone } => test(path.as_deref(), *alone, user),
         DbAction::Fmt { files, check } => format_files(files, *check),
+        DbAction::Import { from: ImportFrom::Recog { folder, output } } => {
+            import::recog(folder, output.as_deref().unwrap_or(user.folder()), verbose)
+        }
+        DbAction::Retro { archive, changed, json } => retro::run(archive, changed, *json, user),
         DbAction::Stats { folder } => stats(folder.as_deref(), user),
     }
 }

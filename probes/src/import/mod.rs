@@ -1,0 +1,3 @@
+//! Databases of others, read into our own form.
+
+pub mod recog;
