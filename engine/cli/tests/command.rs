@@ -430,7 +430,10 @@ fn replies_are_kept_and_a_changed_database_reads_them_again() {
     let archive = folder.path().join("replies").display().to_string();
     succeeded(&["identify", &endpoint, "--archive", &archive]);
     let told = stdout(&succeeded(&["db", "retro", "--archive", &archive, &file]));
-    assert!(told.contains(&format!("{endpoint}/tcp  http → http Pump Control 3.1")), "{told}");
+    assert!(
+        told.contains(&format!("{endpoint}/tcp  http PumpControl 3.1 → http Pump Control 3.1")),
+        "{told}"
+    );
     let document: Value =
         serde_json::from_str(&stdout(&succeeded(&["db", "retro", "--archive", &archive, &file, "--json"])))
             .expect("JSON");

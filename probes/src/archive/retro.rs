@@ -140,7 +140,8 @@ mod tests {
         assert_eq!((retro.endpoints, retro.changes.len()), (2, 1));
         let change = &retro.changes[0];
         assert_eq!(change.endpoint.to_string(), "10.99.0.1:80/tcp");
-        assert_eq!(change.before.product, None);
+        // It names itself, which the general entry takes for a product.
+        assert_eq!(change.before.product.as_ref().map(SafeText::as_str), Some("PumpControl"));
         assert_eq!(change.after.version.as_ref().map(SafeText::as_str), Some("3.1"));
         assert_eq!(change.after.entry.as_deref(), Some("pump/http"));
     }
