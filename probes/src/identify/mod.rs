@@ -148,11 +148,7 @@ impl Identifier {
             },
         };
         service.seen_at_ms = (self.config.clock)();
-        if service.verdict == Verdict::Unreachable {
-            self.gate.narrow();
-        } else {
-            self.gate.widen();
-        }
+        self.gate.adapt(service.verdict != Verdict::Unreachable).await;
         service
     }
 
