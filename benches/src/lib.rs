@@ -10,7 +10,7 @@
 //!   [`machine::STOLEN_LIMIT`] is done again, for all of them;
 //! * a tool that is not installed is said to be missing.
 //!
-//! A measurement is a [`rows::Row`]: some entries, each a closure that gives named values. [`session::Session`] runs
+//! A measurement is a [`rows::Row`]: some entries, each a closure that gives named values. `session::Session` runs
 //! them; [`report`] prints, [`goals`] judges, [`plot`] draws.
 
 #![forbid(unsafe_code)]

@@ -4,7 +4,7 @@
 //! copies the frame, writes destination, ports and cookie, and folds the constant sum with theirs into
 //! the checksums (RFC 1624's idea without the subtraction: the patched fields are zero in the sum).
 //!
-//! Each template exists for [`Ipv4Addr`](core::net::Ipv4Addr) and [`Ipv6Addr`](core::net::Ipv6Addr).
+//! Each template exists for `Ipv4Addr` and `Ipv6Addr`.
 //! The Ethernet destination is the template's; for targets on the same link, with a hardware address
 //! each, call [`ethernet::set_destination`] on the emitted frame.
 

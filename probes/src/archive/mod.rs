@@ -1,6 +1,6 @@
 //! Replies as they came, kept for the day on which the database knows more.
 //!
-//! A conversation is stored once: its replies are masked ([`mask`]), hashed, and written only if the segment does not
+//! A conversation is stored once: its replies are masked ([`mask()`]), hashed, and written only if the segment does not
 //! have them yet. A segment is a file of zstd frames that hold one JSON document a line and needs no other file, so the
 //! oldest can be removed at any time: that keeps the archive within its size and its age. A frame that was cut off by a
 //! crash ends the reading of its segment and of nothing else.

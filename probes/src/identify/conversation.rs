@@ -84,7 +84,7 @@ pub(super) struct Conversation<'a> {
     pub inside_tls: bool,
     pub wants_tls: bool,
     pub sure_of_tls: bool,
-    /// Which of the offers in [`ALPN`] is made.
+    /// Which of the offers in `ALPN` is made.
     pub alpn: usize,
     pub wants_h2: bool,
     pub h2_tried: bool,

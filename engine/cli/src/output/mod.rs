@@ -10,7 +10,7 @@
 //! * CSV: the columns of [`csv::COLUMNS`].
 //! * What other scanners write, for the programs that read it: [`nmap_xml`], [`grepable`], [`masscan`].
 //!
-//! Text from hosts is [`SafeText`](portreeve_model::SafeText) wherever it is printed; each form escapes what is special
+//! Text from hosts is [`SafeText`] wherever it is printed; each form escapes what is special
 //! to it.
 
 pub(crate) mod csv;

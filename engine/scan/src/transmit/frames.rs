@@ -1,4 +1,4 @@
-//! Probing with frames of our own, through any [`FrameSink`].
+//! Probing with frames of our own, through any [`crate::sys::FrameSink`].
 
 use std::{io, ops::Range, thread, time::Duration};
 
