@@ -10,7 +10,7 @@ use portreeve_probes::{
     Database,
     archive::{Archive, ArchiveConfig, ArchiveError, ReplySink},
 };
-use portreeve_scan::{BackendChoice, Clock, TargetError, TargetSetBuilder};
+use portreeve_scan::{BackendChoice, Clock, TargetError};
 use reqwest::Client;
 use tokio::{
     sync::watch,
@@ -77,8 +77,8 @@ pub enum AgentError {
         /// What it said.
         why: String,
     },
-    /// The host's own exclusions cannot be read.
-    #[error("the agent's own exclusions: {0}")]
+    /// The host's own exclusions or scope cannot be read.
+    #[error("the agent's own exclusions and scope: {0}")]
     Exclusions(#[from] TargetError),
     /// Not enrolled, and no token to become so.
     #[error(
@@ -120,9 +120,7 @@ pub async fn run_agent(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
-    for excluded in &config.limits.exclude {
-        TargetSetBuilder::new().exclude(excluded)?;
-    }
+    config.limits.check()?;
     let client = http_client(&config.server, config.authority.as_deref())?;
     let state = State::open(&config.state)?;
     let spool = state.spool(config.spool_bytes)?;
@@ -137,7 +135,7 @@ pub async fn run_agent(
         uplink,
         clock,
         databases,
-        limits: config.limits.clone(),
+        limits: config.limits.shared_by(config.slots),
         backend: config.backend,
         memory: Arc::default(),
     };

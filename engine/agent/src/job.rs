@@ -9,7 +9,7 @@ use portreeve_model::{
 use portreeve_probes::{Database, Identifier, IdentifyConfig, Memory, archive::ReplySink};
 use portreeve_scan::{
     BackendChoice, Clock, PacketsPerSecond, PortError, PortSet, Scan, ScanConfig, ScanError, ScanReport,
-    Shard, TargetError, TargetSet, TargetSetBuilder, UdpPayloads,
+    Shard, TargetError, TargetSet, TargetSetBuilder, UdpPayloads, targets::parse_line,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -39,15 +39,51 @@ const LOOPBACK_RATE: u32 = 20_000;
 /// What this host allows, whatever a server asks for.
 #[derive(Clone, Debug, Default)]
 pub struct HostLimits {
-    /// Packets per second of one job, at most.
+    /// Packets per second over all jobs, at most.
     pub max_rate_pps: Option<u32>,
     /// Never sent to: addresses, blocks and ranges.
     pub exclude: Vec<String>,
     /// Where the rates are that were found for the networks around, for jobs that name none.
     pub rates: Option<PathBuf>,
+    /// Nothing else may be scanned, if anything is named here. A job that asks for more is refused as a whole: a part of
+    /// it that is silently left out would pass for scanned.
+    pub only: Vec<String>,
 }
 
 impl HostLimits {
+    /// An error if something here cannot be read.
+    pub(crate) fn check(&self) -> Result<(), TargetError> {
+        self.exclude.iter().chain(&self.only).try_for_each(|text| parse_line(text).map(drop))
+    }
+
+    /// What each of so many jobs at the same time may have of this.
+    pub(crate) fn shared_by(&self, jobs: u32) -> Self {
+        let share = |ceiling: u32| (ceiling / jobs.max(1)).max(1);
+        Self { max_rate_pps: self.max_rate_pps.map(share), ..self.clone() }
+    }
+
+    /// An error that names the first address that this host does not let anyone scan.
+    fn check_scope(&self, targets: &TargetSet) -> Result<(), JobError> {
+        if self.only.is_empty() {
+            return Ok(());
+        }
+        let mut asked = TargetSetBuilder::new().allow_reserved(true);
+        for (first, last) in targets.ranges() {
+            asked = asked.include(&format!("{first}-{last}"))?;
+        }
+        for text in &self.only {
+            asked = asked.exclude(text)?;
+        }
+        match asked.build() {
+            Err(TargetError::Empty) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(beyond) => {
+                let address = beyond.iter().next().map(|address| address.to_string()).unwrap_or_default();
+                Err(JobError::OutOfScope { address, only: self.only.join(", ") })
+            }
+        }
+    }
+
     /// The targets of a job without what either side excludes.
     fn targets(&self, job: &Job) -> Result<TargetSet, TargetError> {
         let mut builder = TargetSetBuilder::new();
@@ -96,6 +132,8 @@ pub(crate) struct Workshop {
 /// Why a job could not be done to its end, in a sentence.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
+    #[error("this scanner host does not let anyone scan {address}: its own settings allow {only} only")]
+    OutOfScope { address: String, only: String },
     #[error(transparent)]
     Ports(#[from] PortError),
     #[error(transparent)]
@@ -198,7 +236,9 @@ fn scan_config(limits: &HostLimits, job: &Job) -> Result<ScanConfig, JobError> {
         JobKind::Discovery => PortSet::empty(),
         JobKind::Scan => job.ports.parse()?,
     };
-    let mut config = ScanConfig::new(limits.targets(job)?, ports);
+    let targets = limits.targets(job)?;
+    limits.check_scope(&targets)?;
+    let mut config = ScanConfig::new(targets, ports);
     let (low, high) = PROBE_TIMEOUT_MS.into_inner();
     config.wait = Duration::from_millis(job.probe_timeout_ms.clamp(low, high).into());
     config.rate = limits.rate(job, &config.targets, config.rate);
@@ -341,6 +381,23 @@ mod tests {
 
         let slower = Job { rate_pps: Some(100), ..job() };
         assert_eq!(scan_config(&limits, &slower).expect("valid").rate, PacketsPerSecond(100));
+    }
+
+    #[test]
+    fn nothing_beyond_the_scope_of_the_host_is_scanned() {
+        let only = |text: &str| HostLimits { only: vec![text.to_owned()], ..HostLimits::default() };
+        assert!(scan_config(&only("10.99.0.0/16"), &job()).is_ok());
+        let refusal = scan_config(&only("10.99.0.0/25, 192.168.0.0/16"), &job()).expect_err("refused");
+        assert!(refusal.to_string().contains("10.99.0.128"), "{refusal}");
+        assert!(only("10.99.0.0/33").check().is_err());
+    }
+
+    #[test]
+    fn jobs_share_the_ceiling() {
+        let limits = HostLimits { max_rate_pps: Some(1_001), ..HostLimits::default() };
+        assert_eq!(limits.shared_by(2).max_rate_pps, Some(500));
+        assert_eq!(limits.shared_by(5_000).max_rate_pps, Some(1));
+        assert_eq!(HostLimits::default().shared_by(2).max_rate_pps, None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use portreeve_scan::{BackendChoice, Shard, VlanId};
+use clap_complete::Shell;
+use portreeve_scan::{BackendChoice, HostProbeError, HostProbes, Shard, VlanId};
 use serde::{Deserialize, Serialize};
 
 const EXIT_CODES: &str = "\
@@ -36,6 +37,9 @@ pub(crate) struct Cli {
     /// Say more on stderr; twice for details
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "General")]
     pub(crate) verbose: u8,
+    /// While this file is there nothing is sent, and what runs stops [default: /run/portreeve/stop]
+    #[arg(long, global = true, env = "PORTREEVE_STOP_FILE", value_name = "FILE", help_heading = "General")]
+    pub(crate) stop_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -54,6 +58,16 @@ pub(crate) enum Command {
     Tune(TuneArgs),
     /// Tell whether this host can scan
     Selftest(SelftestArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Manual {
+        /// Write the pages of all commands into this folder instead
+        folder: Option<PathBuf>,
+    },
     /// The probe database
     Db {
         #[command(subcommand)]
@@ -129,9 +143,24 @@ pub(crate) struct SendArgs {
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME")]
     pub(crate) backend: Option<Backend>,
-    /// Send nothing; print what would be sent
-    #[arg(long)]
+    /// Send nothing; tell what would be sent, and how fast it can be made
+    #[arg(long, conflicts_with = "dry_run")]
     pub(crate) offline: bool,
+    /// Send nothing; print every probe in its order
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What is left to the process once its sockets are open.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Safety")]
+pub(crate) struct SandboxArgs {
+    /// End rather than go on without a sandbox, where the kernel has none
+    #[arg(long, env = "PORTREEVE_REQUIRE_SANDBOX", conflicts_with = "no_sandbox")]
+    pub(crate) require_sandbox: bool,
+    /// Go without the sandbox, to find out whether it is in the way
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
 }
 
 /// What to print, and where.
@@ -199,6 +228,11 @@ pub(crate) struct ScanArgs {
     /// The N commonest TCP ports
     #[arg(long, value_name = "N", conflicts_with = "ports", help_heading = "Ports")]
     pub(crate) top_ports: Option<usize>,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+    /// Talk to ports of printers and industrial controllers too, over UDP as well
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) allow_print_and_ot: bool,
     /// Say what answers at open ports [also: -sV]
     #[arg(long, alias = "banners", help_heading = "Identification")]
     pub(crate) identify: bool,
@@ -216,9 +250,18 @@ pub(crate) struct ScanArgs {
     pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) send: SendArgs,
-    /// Look for hosts first and scan only those that answer
-    #[arg(long, help_heading = "Hosts")]
-    pub(crate) ping: bool,
+    /// Look for hosts first and scan only those that answer, by icmp, timestamp, tcp:PORT, tcp-ack:PORT, udp:PORT,
+    /// sctp:PORT, arp, nd [default methods: icmp and SYNs to common ports]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_name = "METHODS",
+        value_parser = parse_ping,
+        help_heading = "Hosts"
+    )]
+    pub(crate) ping: Option<HostProbes>,
     /// Scan whether a host answers or not (the default) [also: -Pn]
     #[arg(long, conflicts_with = "ping", help_heading = "Hosts")]
     pub(crate) no_ping: bool,
@@ -242,8 +285,14 @@ pub(crate) struct ScanArgs {
 pub(crate) struct DiscoverArgs {
     #[command(flatten)]
     pub(crate) targets: TargetArgs,
+    /// By icmp, timestamp, tcp:PORT, tcp-ack:PORT, udp:PORT, sctp:PORT, arp, nd [default: icmp and SYNs to common
+    /// ports; on attached networks ARP and neighbour discovery come first in any case]
+    #[arg(long, env = "PORTREEVE_PING", value_name = "METHODS", value_parser = parse_ping, help_heading = "Hosts")]
+    pub(crate) ping: Option<HostProbes>,
     #[command(flatten)]
     pub(crate) send: SendArgs,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -271,6 +320,8 @@ pub(crate) struct IdentifyArgs {
     /// Talk to public addresses without being asked
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -301,7 +352,7 @@ pub(crate) struct AgentArgs {
     /// The agent's own folder [default: /var/lib/portreeve-agent]
     #[arg(long, env = "PORTREEVE_AGENT_STATE", value_name = "DIR", help_heading = "This host")]
     pub(crate) state: Option<PathBuf>,
-    /// Packets per second that no server can raise
+    /// Packets per second, over all jobs, that no server can raise
     #[arg(long, env = "PORTREEVE_MAX_RATE", value_name = "PPS", help_heading = "This host")]
     pub(crate) max_rate: Option<u32>,
     /// Never send there, whatever a server says
@@ -313,6 +364,15 @@ pub(crate) struct AgentArgs {
         help_heading = "This host"
     )]
     pub(crate) exclude: Vec<String>,
+    /// Scan nothing but this, whatever a server says [default: anything]
+    #[arg(
+        long,
+        env = "PORTREEVE_ONLY",
+        value_delimiter = ',',
+        value_name = "TARGETS",
+        help_heading = "This host"
+    )]
+    pub(crate) only: Vec<String>,
     /// Jobs at the same time [default: 2]
     #[arg(long, env = "PORTREEVE_SLOTS", value_name = "N", help_heading = "This host")]
     pub(crate) slots: Option<u32>,
@@ -410,6 +470,19 @@ pub(crate) enum ImportFrom {
     },
 }
 
+impl ScanArgs {
+    /// The same without ports.
+    pub(crate) fn as_discovery(&self) -> DiscoverArgs {
+        DiscoverArgs {
+            targets: self.targets.clone(),
+            ping: None,
+            send: self.send.clone(),
+            sandbox: self.sandbox.clone(),
+            output: self.output.clone(),
+        }
+    }
+}
+
 /// [`BackendChoice`] by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -460,6 +533,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     } else {
         Err("it must be between 0 s and 3600 s".to_owned())
     }
+}
+
+/// Reads ways to look for hosts; nothing is the default.
+fn parse_ping(text: &str) -> Result<HostProbes, String> {
+    if text.is_empty() {
+        return Ok(HostProbes::default());
+    }
+    text.parse().map_err(|error: HostProbeError| error.to_string())
 }
 
 /// A part of a scan, counted from 0, as it is kept in a checkpoint.

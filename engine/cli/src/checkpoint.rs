@@ -1,6 +1,8 @@
 //! What an unfinished scan is, in words that another can go on from.
 
-use portreeve_scan::{Checkpoint, PortSet, ScanConfig, TargetSet, TargetSetBuilder};
+use portreeve_scan::{
+    Checkpoint, HostProbeError, HostProbes, PortSet, ScanConfig, TargetSet, TargetSetBuilder,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{args::Part, exit::Failure};
@@ -12,6 +14,7 @@ pub(crate) struct Unfinished {
     targets: Vec<String>,
     ports: String,
     pub(crate) ping: bool,
+    host_probes: String,
     pub(crate) seed: u64,
     pub(crate) shard: Part,
     /// As in [`Checkpoint`].
@@ -32,6 +35,7 @@ impl Unfinished {
             targets: targets.collect(),
             ports: config.ports.to_string(),
             ping: config.ping,
+            host_probes: config.host_probes.to_string(),
             seed: config.seed,
             shard,
             stretch: 0,
@@ -75,6 +79,11 @@ impl Unfinished {
     pub(crate) fn ports(&self) -> Result<PortSet, Failure> {
         Ok(self.ports.parse()?)
     }
+
+    /// By what it looks for hosts.
+    pub(crate) fn host_probes(&self) -> Result<HostProbes, Failure> {
+        self.host_probes.parse().map_err(|error: HostProbeError| Failure::usage(error.to_string()))
+    }
 }
 
 #[cfg(test)]
@@ -89,8 +98,13 @@ mod tests {
             .and_then(TargetSetBuilder::build)
             .expect("targets");
         let ports: PortSet = "0,22,8000-8100,65535,U:53".parse().expect("ports");
-        let config =
-            ScanConfig { ping: true, seed: u64::MAX, ..ScanConfig::new(targets.clone(), ports.clone()) };
+        let host_probes: HostProbes = "icmp,tcp-ack:80".parse().expect("probes");
+        let config = ScanConfig {
+            ping: true,
+            host_probes: host_probes.clone(),
+            seed: u64::MAX,
+            ..ScanConfig::new(targets.clone(), ports.clone())
+        };
         let mut before = Unfinished::new(&config, Part { index: 1, count: 3 });
         let far = Checkpoint { stretch: 7, attempt: 2, position: 9, asked: 1, ..Checkpoint::default() };
         before.advance(&far);
@@ -99,6 +113,7 @@ mod tests {
         assert_eq!(after, before);
         assert_eq!(after.checkpoint(), far);
         assert_eq!(after.ports().expect("ports"), ports);
+        assert_eq!(after.host_probes().expect("probes"), host_probes);
         let again = after.targets().expect("targets");
         assert_eq!(again.ranges().collect::<Vec<_>>(), targets.ranges().collect::<Vec<_>>());
     }

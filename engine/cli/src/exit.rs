@@ -63,7 +63,7 @@ impl From<ScanError> for Failure {
             ScanError::NoInterface(_)
             | ScanError::Ports(_)
             | ScanError::RateZero
-            | ScanError::SctpUnsupported
+            | ScanError::NeedsRawSockets { .. }
             | ScanError::Targets(_) => Self::usage(error.to_string()),
             other => Self::new(Exit::Failure, other.to_string()),
         }

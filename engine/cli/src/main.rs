@@ -9,10 +9,12 @@ mod clock;
 mod commands;
 mod exit;
 mod journal;
+mod offline;
 mod output;
 mod rights;
 mod settings;
 mod status;
+mod stop_file;
 mod targets;
 mod top_ports;
 
@@ -29,6 +31,7 @@ use crate::{
     commands::UserDatabase,
     exit::Failure,
     settings::Settings,
+    stop_file::StopFile,
 };
 
 fn main() -> ExitCode {
@@ -50,13 +53,18 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
     }
     let settings = Settings::read(cli.config.as_deref(), &usual)?;
     let user = UserDatabase::choose(cli.user_database.as_ref(), settings.user_database.as_ref());
+    let stop_file = StopFile::choose(cli.stop_file.as_ref(), settings.stop_file.as_ref());
     match &cli.command {
-        Command::Agent(arguments) => commands::agent::agent(arguments, &settings.agent, &user),
+        Command::Agent(arguments) => commands::agent::agent(arguments, &settings.agent, &user, &stop_file),
+        Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Db { action } => commands::db::db(action, cli.verbose > 0, &user),
-        Command::Discover(arguments) => commands::scan::discover(arguments, &settings.scan, &user),
-        Command::Identify(arguments) => commands::identify::identify(arguments, &user),
-        Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user),
-        Command::Tune(arguments) => commands::tune::tune(arguments, &settings.scan.exclude),
+        Command::Discover(arguments) => {
+            commands::scan::discover(arguments, &settings.scan, &user, &stop_file)
+        }
+        Command::Identify(arguments) => commands::identify::identify(arguments, &user, &stop_file),
+        Command::Manual { folder } => commands::manual::manual(folder.as_deref()),
+        Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user, &stop_file),
+        Command::Tune(arguments) => commands::tune::tune(arguments, &settings.scan.exclude, &stop_file),
         Command::Selftest(arguments) => commands::selftest::selftest(arguments),
     }
 }

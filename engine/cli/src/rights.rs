@@ -2,7 +2,12 @@
 
 use caps::{CapSet, Capability};
 
-use crate::exit::{Exit, Failure};
+use portreeve_scan::Sandbox;
+
+use crate::{
+    args::SandboxArgs,
+    exit::{Exit, Failure},
+};
 
 /// Whether raw sockets can be opened.
 pub(crate) fn may_open_raw_sockets() -> bool {
@@ -17,4 +22,26 @@ pub(crate) fn drop_all() -> Result<(), Failure> {
             .map_err(|error| Failure::new(Exit::Failure, format!("cannot give up rights: {error}")))?;
     }
     Ok(())
+}
+
+/// Limits what the process may do from now on, as far as this kernel can; parsing threads lose more when they start.
+/// To be called before there are other threads.
+pub(crate) fn confine(arguments: &SandboxArgs) -> Result<Sandbox, Failure> {
+    if arguments.no_sandbox {
+        return Ok(Sandbox::none());
+    }
+    let sandbox = Sandbox::find();
+    if let Some(missing) = sandbox.missing() {
+        if arguments.require_sandbox {
+            return Err(Failure::new(
+                Exit::Failure,
+                format!("{missing}, and --require-sandbox asks for one"),
+            ));
+        }
+        eprintln!("{missing}");
+    }
+    sandbox.enter().map_err(|error| {
+        Failure::new(Exit::Failure, format!("cannot enter the sandbox: {error}; --no-sandbox goes without"))
+    })?;
+    Ok(sandbox)
 }

@@ -15,6 +15,8 @@ use crate::{args::Backend, exit::Failure};
 pub(crate) struct Settings {
     /// Folder whose TOML files are laid over the probe database.
     pub(crate) user_database: Option<PathBuf>,
+    /// While this file is there nothing is sent.
+    pub(crate) stop_file: Option<PathBuf>,
     pub(crate) scan: ScanSettings,
     pub(crate) agent: AgentSettings,
 }
@@ -47,6 +49,8 @@ pub(crate) struct AgentSettings {
     pub(crate) max_rate: Option<u32>,
     /// Always excluded, in addition to what the command line says.
     pub(crate) exclude: Vec<String>,
+    /// Nothing but these may be scanned; in addition to what the command line says.
+    pub(crate) only: Vec<String>,
     pub(crate) slots: Option<u32>,
     pub(crate) spool_mib: Option<u32>,
     pub(crate) archive_mib: Option<u32>,

@@ -36,6 +36,12 @@ pub(crate) fn target_set(arguments: &TargetArgs, always_excluded: &[String]) -> 
     for path in &arguments.exclude_file {
         builder = builder.exclude_file(path)?;
     }
+    for range in builder.sampled() {
+        eprintln!(
+            "{range} is too large to be tried one by one: of each network in it the lowest addresses are tried; name hosts \
+             that are elsewhere"
+        );
+    }
     Ok(builder.build()?)
 }
 

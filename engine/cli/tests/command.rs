@@ -242,7 +242,51 @@ fn offline_says_what_would_be_sent_and_sends_nothing() {
     let plan = stdout(&output);
     assert!(plan.contains("127.0.0.1") && plan.contains("2 ports") && plan.contains("seed 5"), "{plan}");
     assert!(plan.ends_with("nothing was sent\n"), "{plan}");
+    assert!(plan.contains("2 frames made in"), "{plan}");
+    let probes =
+        stdout(&succeeded(&scan(&["--dry-run", "--seed", "5", "-p", &format!("{port},U:53,S:2905")])));
+    let mut lines: Vec<_> = probes.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["sctp 2905 127.0.0.1", &format!("tcp {port} 127.0.0.1"), "udp 53 127.0.0.1"]);
     assert!(listening.accept().is_err(), "nobody connected");
+}
+
+#[test]
+fn ipv6_networks_are_sampled_and_that_is_said() {
+    let output = succeeded(&["scan", "fd99::/64", "--offline", "-p", "80"]);
+    assert!(stderr(&output).contains("fd99::/64 is too large"), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("4096 addresses:\n  fd99::-fd99::fff\n"), "{}", stdout(&output));
+    refused(&["scan", "fd99::/40", "-p", "80"], 2, &["fd99::/40", "/48"]);
+}
+
+#[test]
+fn flags_of_other_scanners_do_what_they_do_there() {
+    let plan =
+        |arguments: &[&str]| stdout(&succeeded(&[&["scan", "10.0.0.1", "--offline"], arguments].concat()));
+    assert!(plan(&["-sn"]).contains("hosts only, by icmp"));
+    assert!(plan(&["-F"]).contains("100 ports"));
+    assert!(plan(&["-Pn", "-sS", "-p", "http,ssh", "--max-rate", "9"]).contains("2 ports: 22,80"));
+    assert!(plan(&["--ping=tcp-ack:80", "-p", "S:2905"]).contains("1 port: S:2905"));
+    refused(&["scan", "10.0.0.1", "--ping=echo-o", "-p", "1"], 2, &["echo-o", "tcp-ack:PORT"]);
+    refused(&["scan", "127.0.0.1", "--backend", "connect", "-p", "S:2905"], 2, &["SCTP", "raw sockets"]);
+}
+
+#[test]
+fn manual_and_completions_come_from_the_table_of_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&succeeded(&["completions", shell]));
+        assert!(script.contains("portreeve") && script.contains("output-xml"), "{shell}: {script}");
+    }
+    let script = stdout(&succeeded(&["completions", "bash"]));
+    let mut bash =
+        Command::new("bash").args(["-n", "/dev/stdin"]).stdin(Stdio::piped()).spawn().expect("bash");
+    bash.stdin.take().expect("piped").write_all(script.as_bytes()).expect("written");
+    assert!(bash.wait().expect("ended").success(), "bash reads it");
+    assert!(stdout(&succeeded(&["manual"])).contains(".TH"));
+    let folder = tempfile::tempdir().expect("folder");
+    succeeded(&["manual", folder.path().to_str().expect("UTF-8")]);
+    let page = std::fs::read_to_string(folder.path().join("portreeve-scan.1")).expect("written");
+    assert!(page.contains("exclude"), "{page}");
 }
 
 #[test]
@@ -330,7 +374,8 @@ fn an_interrupted_scan_prints_what_it_found_and_can_be_resumed() {
     .stderr(Stdio::piped())
     .spawn()
     .expect("the binary runs");
-    thread::sleep(std::time::Duration::from_secs(2));
+    wait_until_it_scans(child.id());
+    thread::sleep(std::time::Duration::from_secs(1));
     interrupt(child.id());
     let output = {
         let mut lines = String::new();
@@ -356,6 +401,21 @@ fn an_interrupted_scan_prints_what_it_found_and_can_be_resumed() {
     let both = format!("{}{}", output.0, stdout(&resumed));
     let hits = both.lines().filter(|line| line.contains(&format!("\"port\":{port},"))).count();
     assert!(hits >= 1, "found before or after the interruption: {both}");
+}
+
+/// Waits until a process takes SIGINT itself: then it scans. How long that takes is the machine's business.
+fn wait_until_it_scans(process: u32) {
+    const SIGINT_BIT: u64 = 1 << 1;
+    for _ in 0..3_000 {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        let caught =
+            status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("its signals").trim();
+        if u64::from_str_radix(caught, 16).expect("a number") & SIGINT_BIT != 0 {
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("it never began to scan");
 }
 
 fn resume_file(folder: &Path) -> String {

@@ -40,7 +40,7 @@ fn scan(bench: &mut Bench, backend: &'static str, work: &Work) -> Done {
     done
 }
 
-const BACKENDS: [&str; 4] = ["auto", "batch", "ring", "xdp"];
+const BACKENDS: [&str; 5] = ["auto", "batch", "kernel", "ring", "xdp"];
 
 #[test]
 fn each_backend_finds_all_of_the_truth_with_one_probe_a_target() {

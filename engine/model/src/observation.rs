@@ -241,6 +241,8 @@ pub enum HostReason {
     NeighborAdvertisement,
     /// A port answered, open or closed.
     PortReply,
+    /// ICMP timestamp reply.
+    TimestampReply,
 }
 
 /// Why a host is taken for what it is taken for.

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use portreeve_model::Timestamp;
 use portreeve_wire::ethernet::VlanId;
 
-use crate::{Checkpoint, PortSet, TargetSet, sys::OnReply};
+use crate::{Checkpoint, HostProbes, PortSet, TargetSet, sys::OnReply};
 
 /// A rate, in packets a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,6 +176,8 @@ pub struct ScanConfig {
     pub report_filtered: bool,
     /// Look for hosts first and probe the ports of those only that answered.
     pub ping: bool,
+    /// By what hosts are looked for.
+    pub host_probes: HostProbes,
     /// Go on from here: a checkpoint of an earlier scan with the same targets, ports, seed and shard, with all
     /// pages that it and those before it held.
     pub resume: Option<Checkpoint>,
@@ -214,6 +216,7 @@ impl ScanConfig {
             report_closed: false,
             report_filtered: false,
             ping: false,
+            host_probes: HostProbes::default(),
             resume: None,
             checkpoint_every: None,
             udp_payloads: UdpPayloads::none(),

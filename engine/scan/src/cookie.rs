@@ -1,8 +1,8 @@
 //! The mark by which a reply is known to answer one of our probes, with nothing remembered about the probe.
 //!
 //! SipHash-1-3 (Aumasson and Bernstein 2012) under a random key that lives as long as the scan. A SYN carries
-//! the hash of its addresses and ports as its sequence number, an echo request in identifier and sequence
-//! number: whoever cannot see our probes guesses right once in 2³² (echo: 2²⁸) tries. UDP has room for
+//! the hash of its addresses and ports as its sequence number, an SCTP INIT as its Initiate Tag, an echo or timestamp
+//! request in identifier and sequence number: whoever cannot see our probes guesses right once in 2³² (ICMP: 2²⁸) tries. UDP has room for
 //! nothing but the source port, so a datagram counts if it comes from a probed address and port to one of
 //! the few ports that this scan has reserved.
 
@@ -24,14 +24,30 @@ pub(crate) struct EchoCookie {
 impl EchoCookie {
     const ATTEMPT_BITS: u16 = 0b1111;
 
-    /// The attempt, if the rest is the cookie of `key` for these addresses.
+    /// The attempt, if the rest is the cookie of `key` for an echo request between these addresses.
     pub(crate) fn attempt(self, key: &CookieKey, source: IpAddr, destination: IpAddr) -> Option<u8> {
         let attempt = (self.sequence & Self::ATTEMPT_BITS) as u8;
         (key.echo(source, destination, attempt) == self).then_some(attempt)
     }
+
+    /// The same for a timestamp request.
+    pub(crate) fn timestamp_attempt(
+        self,
+        key: &CookieKey,
+        source: IpAddr,
+        destination: IpAddr,
+    ) -> Option<u8> {
+        let attempt = (self.sequence & Self::ATTEMPT_BITS) as u8;
+        (key.timestamp(source, destination, attempt) == self).then_some(attempt)
+    }
 }
 
 impl CookieKey {
+    /// Bits that tell the kinds of cookies apart; a SYN's ports are below them.
+    const ECHO: u64 = 1 << 32;
+    const SCTP: u64 = 1 << 33;
+    const TIMESTAMP: u64 = 1 << 34;
+
     /// A key that nobody can guess, from the kernel.
     pub(crate) fn random() -> io::Result<Self> {
         let mut low = [0; 8];
@@ -56,8 +72,24 @@ impl CookieKey {
     /// Identifier and sequence number of an echo request.
     #[inline]
     pub(crate) fn echo(&self, source: IpAddr, destination: IpAddr, attempt: u8) -> EchoCookie {
-        // The bit tells it from the ports of a SYN.
-        let hash = self.hash(source, destination, 1 << 32);
+        Self::icmp(self.hash(source, destination, Self::ECHO), attempt)
+    }
+
+    /// Identifier and sequence number of a timestamp request.
+    #[inline]
+    pub(crate) fn timestamp(&self, source: IpAddr, destination: IpAddr, attempt: u8) -> EchoCookie {
+        Self::icmp(self.hash(source, destination, Self::TIMESTAMP), attempt)
+    }
+
+    /// The Initiate Tag of an INIT from `source` to `destination`; never 0, which has a meaning of its own.
+    #[inline]
+    pub(crate) fn sctp(&self, source: (IpAddr, u16), destination: (IpAddr, u16)) -> u32 {
+        let ports = u64::from(source.1) << 16 | u64::from(destination.1);
+        (self.hash(source.0, destination.0, Self::SCTP | ports) as u32).max(1)
+    }
+
+    #[inline]
+    fn icmp(hash: u64, attempt: u8) -> EchoCookie {
         let attempt = u16::from(attempt) & EchoCookie::ATTEMPT_BITS;
         EchoCookie {
             identifier: (hash >> 16) as u16,
@@ -231,6 +263,18 @@ mod tests {
             assert_ne!(cookie, KEY.syn((ours, 61_000), (stranger, 80)));
             assert_ne!(cookie, KEY.syn((ours, 61_000), (theirs, 81)));
         }
+    }
+
+    #[test]
+    fn every_kind_of_probe_has_cookies_of_its_own() {
+        let (ours, theirs) = (address("10.99.0.1"), address("10.99.0.2"));
+        assert_ne!(KEY.echo(ours, theirs, 0), KEY.timestamp(ours, theirs, 0));
+        let (from, to) = ((ours, 61_000), (theirs, 80));
+        assert_ne!(KEY.syn(from, to), KEY.sctp(from, to));
+        assert_ne!(KEY.sctp(from, to), KEY.sctp((ours, 61_001), to));
+        let stamp = KEY.timestamp(ours, theirs, 5);
+        assert_eq!(stamp.timestamp_attempt(&KEY, ours, theirs), Some(5));
+        assert_eq!(stamp.attempt(&KEY, ours, theirs), None);
     }
 
     #[test]

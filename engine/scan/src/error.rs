@@ -75,9 +75,15 @@ pub enum ScanError {
     /// More addresses than can be remembered by who answered.
     #[error("looking for hosts first works for at most 134,217,728 addresses; scan without it, or in parts")]
     TooManyToPing,
-    /// Asked for a transport that cannot be probed yet.
-    #[error("SCTP ports cannot be probed yet; leave out the `S:` part of the port list")]
-    SctpUnsupported,
+    /// Asked ordinary sockets for a probe that only raw ones can send.
+    #[error(
+        "probing by {what} needs raw sockets: run as root, or grant the right with `setcap cap_net_raw+ep` on this \
+         program, or leave it out"
+    )]
+    NeedsRawSockets {
+        /// The kind of probe.
+        what: &'static str,
+    },
 }
 
 impl ScanError {

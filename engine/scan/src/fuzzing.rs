@@ -8,7 +8,7 @@ use portreeve_wire::{
 };
 
 use crate::{
-    TargetSetBuilder,
+    HostProbes, TargetSetBuilder,
     cookie::{CookieKey, SourcePorts},
     receive::Classifier,
     space::ProbeSpace,
@@ -29,10 +29,11 @@ impl Default for Replies {
             .include("10.99.0.0/24 fd99::/120")
             .and_then(TargetSetBuilder::build)
             .expect("these are targets");
-        let ports = "1-1024,U:1-1024".parse().expect("these are ports");
+        let ports = "1-1024,U:1-1024,S:1-1024".parse().expect("these are ports");
+        let pings: HostProbes = "icmp,timestamp,tcp-ack:1-1024".parse().expect("these are probes");
         Self {
             ports: ProbeSpace::ports(targets.clone(), &ports),
-            hosts: ProbeSpace::discovery(targets),
+            hosts: ProbeSpace::discovery(targets, &pings),
             source_ports: SourcePorts::new(40_000, 16).expect("these are ports"),
         }
     }
@@ -73,10 +74,20 @@ fn sign(bytes: &mut [u8]) {
         Protocol::TCP => {
             let Some(ports) = ports(payload) else { return };
             let acknowledged = KEY.syn((us, ports.1), (them, ports.0)).wrapping_add(1);
+            let is_bare_reset = payload.get(13).is_some_and(|flags| flags & 0x14 == 0x04);
+            if is_bare_reset {
+                put(bytes, start + 4, &acknowledged.wrapping_sub(1).to_be_bytes());
+            }
             put(bytes, start + 8, &acknowledged.to_be_bytes());
         }
+        Protocol::SCTP => {
+            let Some(ports) = ports(payload) else { return };
+            put(bytes, start + 4, &KEY.sctp((us, ports.1), (them, ports.0)).to_be_bytes());
+        }
         Protocol::ICMPV4 | Protocol::ICMPV6 => {
+            let kind = payload.first().copied();
             let is_reply = match packet.protocol() {
+                Protocol::ICMPV4 if kind == Some(14) => return sign_timestamp(bytes, start, us, them),
                 Protocol::ICMPV4 => icmpv4::Message::parse(payload)
                     .is_ok_and(|message| matches!(message.body(), icmpv4::Body::EchoReply(_))),
                 _ => icmpv6::Message::parse(payload)
@@ -103,9 +114,19 @@ fn sign_quote(bytes: &mut [u8], at: usize) {
             let cookie = KEY.syn((us, source), (them, destination));
             put(bytes, start + 4, &cookie.to_be_bytes());
         }
+        (Protocol::SCTP, Some((source, destination))) => {
+            put(bytes, start + 16, &KEY.sctp((us, source), (them, destination)).to_be_bytes());
+        }
+        (Protocol::ICMPV4, _) if quote.timestamp().is_some() => sign_timestamp(bytes, start, us, them),
         (Protocol::ICMPV4 | Protocol::ICMPV6, _) => sign_echo(bytes, start, us, them),
         _ => {}
     }
+}
+
+fn sign_timestamp(bytes: &mut [u8], start: usize, us: IpAddr, them: IpAddr) {
+    let cookie = KEY.timestamp(us, them, 3);
+    put(bytes, start + 4, &cookie.identifier.to_be_bytes());
+    put(bytes, start + 6, &cookie.sequence.to_be_bytes());
 }
 
 fn sign_echo(bytes: &mut [u8], start: usize, us: IpAddr, them: IpAddr) {

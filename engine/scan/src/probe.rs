@@ -8,7 +8,10 @@ use std::{
 use portreeve_wire::{
     ip::Address,
     tcp::{SeqNumber, SynOptions},
-    template::{Echo, EchoTemplate, Link, Path, Syn, SynTemplate, Udp, UdpTemplate},
+    template::{
+        AckTemplate, Echo, EchoTemplate, Init, InitTemplate, Link, Path, Syn, SynTemplate, TimestampTemplate,
+        Udp, UdpTemplate,
+    },
 };
 
 use crate::{
@@ -59,7 +62,7 @@ impl Payloads {
 
 /// Makes the frames of one pass on one way.
 pub(crate) enum Emitter<'p> {
-    V4(Templates<'p, Ipv4Addr>),
+    V4(Templates<'p, Ipv4Addr>, TimestampTemplate),
     V6(Templates<'p, Ipv6Addr>),
 }
 
@@ -67,7 +70,10 @@ impl<'p> Emitter<'p> {
     pub(crate) fn new(link: Link, source: IpAddr, payloads: &'p Payloads) -> Self {
         // The MSS is what fits Ethernet (RFC 9293 3.7.1).
         match source {
-            IpAddr::V4(source) => Self::V4(Templates::new(link, source, 1460, payloads)),
+            IpAddr::V4(source) => {
+                let timestamp = TimestampTemplate::new(Path { link, source, hop_limit: HOP_LIMIT });
+                Self::V4(Templates::new(link, source, 1460, payloads), timestamp)
+            }
             IpAddr::V6(source) => Self::V6(Templates::new(link, source, 1440, payloads)),
         }
     }
@@ -76,13 +82,13 @@ impl<'p> Emitter<'p> {
     /// rest, and returns its length; `None` if it does not fit.
     pub(crate) fn emit_blank_syn(&self, buffer: &mut [u8]) -> Option<usize> {
         match self {
-            Self::V4(templates) => templates.emit_blank_syn(buffer, Ipv4Addr::UNSPECIFIED),
+            Self::V4(templates, _) => templates.emit_blank_syn(buffer, Ipv4Addr::UNSPECIFIED),
             Self::V6(templates) => templates.emit_blank_syn(buffer, Ipv6Addr::UNSPECIFIED),
         }
     }
 
     /// Writes the probe to `target` into `buffer` and returns its length; `None` if the target is of the other
-    /// family.
+    /// family, or if that has no such probe.
     #[inline]
     pub(crate) fn emit(
         &self,
@@ -93,7 +99,14 @@ impl<'p> Emitter<'p> {
         ports: SourcePorts,
     ) -> Option<usize> {
         match (self, target.address) {
-            (Self::V4(templates), IpAddr::V4(address)) => {
+            (Self::V4(templates, timestamp), IpAddr::V4(destination))
+                if target.kind == ProbeKind::Timestamp =>
+            {
+                let cookie = key.timestamp(templates.source.into(), target.address, attempt);
+                let (identifier, sequence) = (cookie.identifier, cookie.sequence);
+                timestamp.emit(buffer, &Echo { destination, identifier, sequence }).ok()
+            }
+            (Self::V4(templates, _), IpAddr::V4(address)) => {
                 templates.emit(buffer, address, target.kind, attempt, key, ports)
             }
             (Self::V6(templates), IpAddr::V6(address)) => {
@@ -107,6 +120,8 @@ impl<'p> Emitter<'p> {
 /// The templates of one family.
 pub(crate) struct Templates<'p, A> {
     syn: SynTemplate<A>,
+    ack: AckTemplate<A>,
+    init: InitTemplate<A>,
     echo: EchoTemplate<A>,
     udp: Vec<UdpTemplate<'p, A>>,
     payloads: &'p Payloads,
@@ -121,6 +136,8 @@ impl<'p, A: Address> Templates<'p, A> {
             SynOptions { mss: Some(mss), window_scale: Some(7), sack_permitted: true, timestamps: Some(1) };
         Self {
             syn: SynTemplate::new(path, WINDOW, options),
+            ack: AckTemplate::new(path, WINDOW),
+            init: InitTemplate::new(path),
             echo: EchoTemplate::new(path),
             udp: payloads.distinct.iter().filter_map(|payload| UdpTemplate::new(path, payload)).collect(),
             payloads,
@@ -155,6 +172,19 @@ impl<'p, A: Address> Templates<'p, A> {
                 let template = self.udp.get(self.payloads.index(destination_port))?;
                 template.emit(buffer, &Udp { destination, source_port, destination_port })
             }
+            ProbeKind::Ack(destination_port) => {
+                let cookie =
+                    key.syn((self.source.into(), source_port), (destination.into(), destination_port));
+                let sequence = SeqNumber(cookie);
+                self.ack.emit(buffer, &Syn { destination, source_port, destination_port, sequence })
+            }
+            ProbeKind::Sctp(destination_port) => {
+                let initiate_tag =
+                    key.sctp((self.source.into(), source_port), (destination.into(), destination_port));
+                self.init.emit(buffer, &Init { destination, source_port, destination_port, initiate_tag })
+            }
+            // Made by whoever has the template of the only version of IP that knows it.
+            ProbeKind::Timestamp => return None,
             ProbeKind::Echo => {
                 let cookie = key.echo(self.source.into(), destination.into(), attempt);
                 let (identifier, sequence) = (cookie.identifier, cookie.sequence);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, thread};
 
 use crossbeam_channel::{Sender, bounded};
+use portreeve_model::Transport;
 
 use crate::{
     BackendChoice, Clock, Control, Event, PacketsPerSecond, Phase, ScanConfig, ScanError, ScanReport,
@@ -32,9 +33,6 @@ impl Scan {
         let rates = [Some(config.rate), config.rate_per_host, config.rate_per_network];
         if rates.contains(&Some(PacketsPerSecond(0))) {
             return Err(ScanError::RateZero);
-        }
-        if config.ports.sctp().len() > 0 {
-            return Err(ScanError::SctpUnsupported);
         }
         if config.ping && !config.ports.is_empty() && config.targets.count() > Seen::EXACT_LIMIT {
             return Err(ScanError::TooManyToPing);
@@ -85,7 +83,7 @@ fn choose(config: &ScanConfig) -> Result<(Access, (String, String)), ScanError> 
     };
     if config.backend == BackendChoice::Connect {
         untagged()?;
-        return Ok(connect(config, "ordinary sockets: asked for"));
+        return connect(config, "ordinary sockets: asked for");
     }
     match Network::open(config) {
         Ok(network) => {
@@ -96,15 +94,22 @@ fn choose(config: &ScanConfig) -> Result<(Access, (String, String)), ScanError> 
             untagged()?;
             let why = "ordinary sockets: raw ones need the right CAP_NET_RAW (run as root, or grant it with \
                        `setcap cap_net_raw+ep`)";
-            Ok(connect(config, why))
+            connect(config, why)
         }
         Err(error) => Err(error),
     }
 }
 
-fn connect(config: &ScanConfig, why: &str) -> (Access, (String, String)) {
+fn connect(config: &ScanConfig, why: &str) -> Result<(Access, (String, String)), ScanError> {
+    if config.ports.count(Transport::Sctp) > 0 {
+        return Err(ScanError::NeedsRawSockets { what: "SCTP" });
+    }
+    let looks_for_hosts = config.ping || config.ports.is_empty();
+    if let Some(what) = config.host_probes.beyond_sockets().filter(|_| looks_for_hosts) {
+        return Err(ScanError::NeedsRawSockets { what });
+    }
     let transmit = ConnectTransmit::new(config.wait, config.udp_payloads.clone());
-    (Access::Connect(transmit), ("connect".to_owned(), why.to_owned()))
+    Ok((Access::Connect(transmit), ("connect".to_owned(), why.to_owned())))
 }
 
 #[cfg(test)]

@@ -4,15 +4,21 @@ use std::net::IpAddr;
 
 use portreeve_model::Transport;
 
-use crate::{PortSet, TargetSet};
+use crate::{HostProbes, PortSet, TargetSet};
 
 /// What is asked of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ProbeKind {
+    /// TCP segment to a port that acknowledges what was never sent.
+    Ack(u16),
     /// ICMP or ICMPv6 echo request.
     Echo,
+    /// SCTP INIT to a port.
+    Sctp(u16),
     /// TCP SYN to a port.
     Tcp(u16),
+    /// ICMP timestamp request; IPv4 only.
+    Timestamp,
     /// UDP datagram to a port.
     Udp(u16),
 }
@@ -21,7 +27,8 @@ impl ProbeKind {
     /// The port and its transport, if a port is probed.
     pub(crate) fn port(self) -> Option<(Transport, u16)> {
         match self {
-            Self::Echo => None,
+            Self::Ack(_) | Self::Echo | Self::Timestamp => None,
+            Self::Sctp(port) => Some((Transport::Sctp, port)),
             Self::Tcp(port) => Some((Transport::Tcp, port)),
             Self::Udp(port) => Some((Transport::Udp, port)),
         }
@@ -48,19 +55,15 @@ pub(crate) struct ProbeSpace {
 }
 
 impl ProbeSpace {
-    /// Ports that are most often open, asked where a host's being there is in question.
-    const PING_PORTS: [u16; 5] = [22, 80, 135, 443, 445];
-
     /// Every port of `ports` at every address.
     pub(crate) fn ports(targets: TargetSet, ports: &PortSet) -> Self {
-        let tcp = ports.tcp().map(ProbeKind::Tcp);
-        Self::of_kinds(targets, tcp.chain(ports.udp().map(ProbeKind::Udp)).collect())
+        let (tcp, udp) = (ports.tcp().map(ProbeKind::Tcp), ports.udp().map(ProbeKind::Udp));
+        Self::of_kinds(targets, tcp.chain(udp).chain(ports.sctp().map(ProbeKind::Sctp)).collect())
     }
 
-    /// What shows whether a host is there: an echo request and a few common ports.
-    pub(crate) fn discovery(targets: TargetSet) -> Self {
-        let ports = Self::PING_PORTS.into_iter().map(ProbeKind::Tcp);
-        Self::of_kinds(targets, ports.chain([ProbeKind::Echo]).collect())
+    /// What shows whether a host is there.
+    pub(crate) fn discovery(targets: TargetSet, probes: &HostProbes) -> Self {
+        Self::of_kinds(targets, probes.kinds())
     }
 
     /// Every one of these probes at every address.
@@ -110,9 +113,9 @@ mod tests {
     fn numbers_and_targets_are_inverse() {
         let targets =
             TargetSetBuilder::new().include("10.0.0.0/29 fd00::/126").and_then(TargetSetBuilder::build);
-        let ports = "22,80,443,U:53".parse().expect("ports");
+        let ports = "22,80,443,U:53,S:2905".parse().expect("ports");
         let space = ProbeSpace::ports(targets.expect("targets"), &ports);
-        assert_eq!(space.len(), 12 * 4);
+        assert_eq!(space.len(), 12 * 5);
         for index in 0..space.len() {
             let target = space.target(index).expect("in range");
             assert_eq!(space.find(target.address, target.kind), Some(target));

@@ -215,7 +215,7 @@ impl Stages {
     }
 
     fn discover(&mut self, shard: Shard) -> Result<End, ScanError> {
-        let space = ProbeSpace::discovery(self.config.targets.clone());
+        let space = ProbeSpace::discovery(self.config.targets.clone(), &self.config.host_probes);
         let positions = shard.positions(space.len());
         self.campaign(Campaign { phase: Phase::Discovering, space, positions, skip_host: &everyone })
     }

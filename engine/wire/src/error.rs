@@ -63,6 +63,10 @@ malformed! {
     NdpUnexpectedType = "ndp-unexpected-type",
     /// The packet quoted in an ICMP error is a later fragment, without ports.
     QuoteFragment = "quote-fragment",
+    /// An SCTP chunk shorter than its header or beyond the bytes at hand (RFC 9260 3.2).
+    SctpChunkLength = "sctp-chunk-length",
+    /// Fewer bytes than an SCTP common header has.
+    SctpTruncated = "sctp-truncated",
     /// A TCP data offset below 20 bytes or beyond the bytes at hand.
     TcpDataOffset = "tcp-data-offset",
     /// A TCP option of impossible length.

@@ -16,10 +16,15 @@ pub(crate) mod kind {
     pub const UNREACHABLE: u8 = 3;
     pub const ECHO_REQUEST: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
+    pub const TIMESTAMP_REQUEST: u8 = 13;
+    pub const TIMESTAMP_REPLY: u8 = 14;
 }
 
 /// Length of a header, in bytes.
 pub const HEADER_LEN: usize = field::LEN;
+
+/// Length of a timestamp request or reply, in bytes.
+pub const TIMESTAMP_LEN: usize = HEADER_LEN + 12;
 
 /// Why a destination is unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +77,8 @@ pub enum Body<'a> {
         /// The start of the packet, for [`Quote::parse`].
         quote: &'a [u8],
     },
+    /// The answer to a timestamp request; the data are the three times.
+    TimestampReply(Echo<'a>),
     /// A packet could not be delivered.
     Unreachable {
         /// Why.
@@ -81,7 +88,7 @@ pub enum Body<'a> {
     },
 }
 
-/// The fields of an echo request or reply.
+/// The fields of an echo or timestamp request or reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Echo<'a> {
     /// Tells senders apart.
@@ -116,6 +123,7 @@ impl<'a> Message<'a> {
             kind::ECHO_REPLY => Body::EchoReply(self.echo()),
             kind::ECHO_REQUEST => Body::EchoRequest(self.echo()),
             kind::TIME_EXCEEDED => Body::TimeExceeded { code, quote },
+            kind::TIMESTAMP_REPLY => Body::TimestampReply(self.echo()),
             kind::UNREACHABLE => Body::Unreachable { code: UnreachableCode(code), quote },
             _ => Body::Other { kind, code },
         }
@@ -125,7 +133,7 @@ impl<'a> Message<'a> {
     pub fn quote(&self) -> Option<Result<Quote<'a>, Malformed>> {
         match self.body() {
             Body::TimeExceeded { quote, .. } | Body::Unreachable { quote, .. } => Some(Quote::parse(quote)),
-            Body::EchoReply(_) | Body::EchoRequest(_) | Body::Other { .. } => None,
+            Body::EchoReply(_) | Body::EchoRequest(_) | Body::Other { .. } | Body::TimestampReply(_) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{Malformed, bytes, ethernet::EtherType, ipv4, ipv6, tcp::SeqNumber};
+use crate::{Malformed, bytes, ethernet::EtherType, icmpv4, ipv4, ipv6, sctp, tcp::SeqNumber};
 
 /// What a packet carries (the IPv4 protocol and the IPv6 next header share their numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,6 +152,22 @@ impl<'a> Quote<'a> {
     pub fn tcp_sequence(&self) -> Option<SeqNumber> {
         let start: &[u8; 8] = self.transport.first_chunk().filter(|_| self.protocol == Protocol::TCP)?;
         Some(SeqNumber(bytes::u32_at(start, 4)))
+    }
+
+    /// The Initiate Tag, if the packet was SCTP that begins with an INIT and that much is quoted: its verification tag is
+    /// 0, so RFC 9260 10 (7) has the Initiate Tag looked at, and messages that quote less discarded.
+    pub fn sctp_initiate_tag(&self) -> Option<u32> {
+        let start: &[u8; 20] = self.transport.first_chunk().filter(|_| self.protocol == Protocol::SCTP)?;
+        let is_init = bytes::u8_at(start, sctp::init::KIND) == sctp::ChunkKind::INIT.0;
+        is_init.then(|| bytes::u32_at(start, sctp::init::INITIATE_TAG))
+    }
+
+    /// Identifier and sequence number, if the packet was a timestamp request and that much is quoted.
+    pub fn timestamp(&self) -> Option<(u16, u16)> {
+        let start: &[u8; 8] = self.transport.first_chunk()?;
+        let asked =
+            self.protocol == Protocol::ICMPV4 && bytes::u8_at(start, 0) == icmpv4::kind::TIMESTAMP_REQUEST;
+        asked.then(|| (bytes::u16_at(start, 4), bytes::u16_at(start, 6)))
     }
 
     /// Identifier and sequence number, if the packet was an echo request and that much is quoted.

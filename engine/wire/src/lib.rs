@@ -86,6 +86,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod sctp;
 pub mod tcp;
 pub mod template;
 pub mod udp;

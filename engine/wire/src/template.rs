@@ -8,13 +8,17 @@
 //! The Ethernet destination is the template's; for targets on the same link, with a hardware address
 //! each, call [`ethernet::set_destination`] on the emitted frame.
 
+use core::{marker::PhantomData, net::Ipv4Addr};
+
 use crate::{
     BufferTooSmall, bytes,
     checksum::Sum,
     ethernet::{self, VlanId},
     icmpv4, icmpv6,
     ip::{Address, Protocol},
-    ipv6, tcp, udp,
+    ipv6,
+    sctp::{self, Crc32c},
+    tcp, udp,
 };
 
 /// What stands in front of the IP header.
@@ -291,6 +295,153 @@ impl<A: Address> EchoTemplate<A> {
         bytes::put(message, icmpv4::field::CHECKSUM, checksum.to_be_bytes());
         bytes::put(message, icmpv4::field::IDENTIFIER, echo.identifier.to_be_bytes());
         bytes::put(message, icmpv4::field::SEQUENCE, echo.sequence.to_be_bytes());
+        Ok(self.len())
+    }
+}
+
+/// TCP segments that acknowledge what was never sent: a host that is there answers with a reset whose sequence number
+/// is the one acknowledged (RFC 9293 3.5.2).
+#[derive(Clone, Debug)]
+pub struct AckTemplate<A> {
+    prefix: Prefix,
+    sum: Sum,
+    source: PhantomData<A>,
+}
+
+impl<A: Address> AckTemplate<A> {
+    /// A template of acknowledgements that advertise `window`.
+    pub fn new(path: Path<A>, window: u16) -> Self {
+        let header = tcp::Header {
+            source_port: 0,
+            destination_port: 0,
+            sequence: tcp::SeqNumber(0),
+            acknowledgement: tcp::SeqNumber(0),
+            flags: tcp::Flags::ACK,
+            window,
+            options: tcp::SynOptions::default(),
+        };
+        let mut prefix = Prefix::new(path, Protocol::TCP, header.len());
+        let sum = header.emit_without_checksum(prefix.transport_mut()).unwrap_or_default();
+        let sum = prefix.pseudo_sum.plus(sum);
+        Self { prefix, sum, source: PhantomData }
+    }
+
+    /// Bytes that [`AckTemplate::emit`] writes.
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+    pub const fn len(&self) -> usize {
+        self.prefix.transport + tcp::HEADER_LEN
+    }
+
+    /// Writes a frame to the start of `buffer` and returns its length. The sequence number stands in both fields: the
+    /// one comes back in a reset, the other in an ICMP error.
+    #[inline]
+    pub fn emit(&self, buffer: &mut [u8], ack: &Syn<A>) -> Result<usize, BufferTooSmall> {
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), ack.destination);
+        let sum = ack.destination.sum(self.sum).word(ack.source_port).word(ack.destination_port);
+        let checksum = sum.long(ack.sequence.0).long(ack.sequence.0).finish();
+        let segment = frame.get_mut(self.prefix.transport..).unwrap_or_default();
+        bytes::put(segment, tcp::field::SOURCE_PORT, ack.source_port.to_be_bytes());
+        bytes::put(segment, tcp::field::DESTINATION_PORT, ack.destination_port.to_be_bytes());
+        bytes::put(segment, tcp::field::SEQUENCE, ack.sequence.0.to_be_bytes());
+        bytes::put(segment, tcp::field::ACKNOWLEDGEMENT, ack.sequence.0.to_be_bytes());
+        bytes::put(segment, tcp::field::CHECKSUM, checksum.to_be_bytes());
+        Ok(self.len())
+    }
+}
+
+/// ICMP timestamp requests (RFC 792). Only IPv4 has them.
+#[derive(Clone, Debug)]
+pub struct TimestampTemplate {
+    prefix: Prefix,
+}
+
+impl TimestampTemplate {
+    /// A template of requests whose times are all 0.
+    pub fn new(path: Path<Ipv4Addr>) -> Self {
+        let mut prefix = Prefix::new(path, Protocol::ICMPV4, icmpv4::TIMESTAMP_LEN);
+        bytes::put(prefix.transport_mut(), icmpv4::field::TYPE, [icmpv4::kind::TIMESTAMP_REQUEST]);
+        Self { prefix }
+    }
+
+    /// Bytes that [`TimestampTemplate::emit`] writes.
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+    pub const fn len(&self) -> usize {
+        self.prefix.transport + icmpv4::TIMESTAMP_LEN
+    }
+
+    /// Writes a frame to the start of `buffer` and returns its length.
+    #[inline]
+    pub fn emit(&self, buffer: &mut [u8], probe: &Echo<Ipv4Addr>) -> Result<usize, BufferTooSmall> {
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), probe.destination);
+        let head = Sum::new().word(u16::from_be_bytes([icmpv4::kind::TIMESTAMP_REQUEST, 0]));
+        let checksum = head.word(probe.identifier).word(probe.sequence).finish();
+        let message = frame.get_mut(self.prefix.transport..).unwrap_or_default();
+        bytes::put(message, icmpv4::field::CHECKSUM, checksum.to_be_bytes());
+        bytes::put(message, icmpv4::field::IDENTIFIER, probe.identifier.to_be_bytes());
+        bytes::put(message, icmpv4::field::SEQUENCE, probe.sequence.to_be_bytes());
+        Ok(self.len())
+    }
+}
+
+/// SCTP packets with an INIT chunk.
+#[derive(Clone, Debug)]
+pub struct InitTemplate<A> {
+    prefix: Prefix,
+    source: PhantomData<A>,
+}
+
+/// What differs from one INIT to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Init<A> {
+    /// The target's address.
+    pub destination: A,
+    /// Our port.
+    pub source_port: u16,
+    /// The probed port.
+    pub destination_port: u16,
+    /// The cookie: comes back as the verification tag. Not 0 (RFC 9260 3.3.2).
+    pub initiate_tag: u32,
+}
+
+impl<A: Address> InitTemplate<A> {
+    /// A receive window and streams that common stacks offer.
+    const RECEIVE_WINDOW: u32 = 106_496;
+    const STREAMS: u16 = 10;
+
+    /// A template of INITs without parameters.
+    pub fn new(path: Path<A>) -> Self {
+        let mut prefix = Prefix::new(path, Protocol::SCTP, sctp::INIT_LEN);
+        let packet = prefix.transport_mut();
+        bytes::put(packet, sctp::init::KIND, [sctp::ChunkKind::INIT.0]);
+        let chunk_len = (sctp::INIT_LEN - sctp::HEADER_LEN) as u16;
+        bytes::put(packet, sctp::init::LENGTH, chunk_len.to_be_bytes());
+        bytes::put(packet, sctp::init::RECEIVE_WINDOW, Self::RECEIVE_WINDOW.to_be_bytes());
+        bytes::put(packet, sctp::init::OUTBOUND_STREAMS, Self::STREAMS.to_be_bytes());
+        bytes::put(packet, sctp::init::INBOUND_STREAMS, Self::STREAMS.to_be_bytes());
+        Self { prefix, source: PhantomData }
+    }
+
+    /// Bytes that [`InitTemplate::emit`] writes.
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+    pub const fn len(&self) -> usize {
+        self.prefix.transport + sctp::INIT_LEN
+    }
+
+    /// Writes a frame to the start of `buffer` and returns its length. The tag is the first TSN too, as is usual.
+    #[inline]
+    pub fn emit(&self, buffer: &mut [u8], init: &Init<A>) -> Result<usize, BufferTooSmall> {
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), init.destination);
+        let packet = frame.get_mut(self.prefix.transport..).unwrap_or_default();
+        bytes::put(packet, sctp::field::SOURCE_PORT, init.source_port.to_be_bytes());
+        bytes::put(packet, sctp::field::DESTINATION_PORT, init.destination_port.to_be_bytes());
+        bytes::put(packet, sctp::init::INITIATE_TAG, init.initiate_tag.to_be_bytes());
+        bytes::put(packet, sctp::init::INITIAL_TSN, init.initiate_tag.to_be_bytes());
+        // The field itself is 0 in the sum, as the template left it.
+        let checksum = Crc32c::new().bytes(packet).finish();
+        bytes::put(packet, sctp::field::CHECKSUM, checksum.to_le_bytes());
         Ok(self.len())
     }
 }

@@ -14,8 +14,11 @@ use etherparse::{
 use portreeve_wire::{
     BufferTooSmall, arp, checksum,
     ethernet::{self, VlanId},
-    icmpv4, icmpv6, ip, ipv4, ipv6, ndp, tcp,
-    template::{Echo, EchoTemplate, Link, Path, Syn, SynTemplate, Udp, UdpTemplate},
+    icmpv4, icmpv6, ip, ipv4, ipv6, ndp, sctp, tcp,
+    template::{
+        AckTemplate, Echo, EchoTemplate, Init, InitTemplate, Link, Path, Syn, SynTemplate, TimestampTemplate,
+        Udp, UdpTemplate,
+    },
     udp,
 };
 use proptest::prelude::*;
@@ -130,6 +133,60 @@ fn check_syn<A: ip::Address + std::fmt::Debug>(
     assert_eq!(elements, wanted);
 }
 
+fn check_ack<A: ip::Address + std::fmt::Debug>(path: Path<A>, window: u16, ack: Syn<A>) {
+    let template = AckTemplate::new(path, window);
+    let mut buffer = [0xa5; 160];
+    let length = template.emit(&mut buffer, &ack).unwrap();
+    assert_eq!(length, template.len());
+    assert!(buffer[length..].iter().all(|byte| *byte == 0xa5), "wrote beyond its length");
+    let sliced = dissect(&buffer[..length], &path, ack.destination);
+    let Some(TransportSlice::Tcp(segment)) = &sliced.transport else { panic!("no TCP header") };
+    let header = segment.to_header();
+    assert_eq!((header.source_port, header.destination_port), (ack.source_port, ack.destination_port));
+    assert_eq!((header.sequence_number, header.acknowledgment_number), (ack.sequence.0, ack.sequence.0));
+    assert!(header.ack && !header.syn && !header.rst && !header.fin);
+    let expected = match (path.source.into(), ack.destination.into()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => segment.calc_checksum_ipv4(from.octets(), to.octets()),
+        (IpAddr::V6(from), IpAddr::V6(to)) => segment.calc_checksum_ipv6(from.octets(), to.octets()),
+        _ => unreachable!("both addresses are of type A"),
+    };
+    assert_eq!(header.checksum, expected.unwrap());
+}
+
+/// etherparse does not know SCTP: the packet is laid out here a second time, as RFC 9260 3 draws it.
+fn check_init<A: ip::Address + std::fmt::Debug>(path: Path<A>, init: Init<A>) {
+    let template = InitTemplate::new(path);
+    let mut buffer = [0xa5; 160];
+    let length = template.emit(&mut buffer, &init).unwrap();
+    assert_eq!(length, template.len());
+    assert!(buffer[length..].iter().all(|byte| *byte == 0xa5), "wrote beyond its length");
+    let sliced = dissect(&buffer[..length], &path, init.destination);
+    let packet = sliced.net.as_ref().and_then(|net| net.ip_payload_ref()).expect("an IP packet").payload;
+    let tag = init.initiate_tag.to_be_bytes();
+    assert_eq!(packet.len(), 32);
+    assert_eq!(
+        packet[..8],
+        [&init.source_port.to_be_bytes()[..], &init.destination_port.to_be_bytes(), &[0; 4]].concat()
+    );
+    assert_eq!(packet[12..16], [1, 0, 0, 20]);
+    assert_eq!((&packet[16..20], &packet[28..]), (&tag[..], &tag[..]));
+    assert!(
+        u32::from_be_bytes(packet[20..24].try_into().unwrap()) >= 1500,
+        "RFC 9260 3.3.2: the least window"
+    );
+    assert!(packet[24..28].chunks(2).all(|streams| streams != [0, 0]), "no streams");
+    assert!(sctp::Packet::parse(packet).unwrap().checksum_ok());
+    let crc = bitwise_crc32c(&[&packet[..8], &[0; 4], &packet[12..]].concat());
+    assert_eq!(packet[8..12], crc.to_le_bytes());
+}
+
+/// CRC32c bit by bit.
+fn bitwise_crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
+    })
+}
+
 fn check_udp<A: ip::Address + std::fmt::Debug>(path: Path<A>, payload: &[u8], probe: Udp<A>) {
     let template = UdpTemplate::new(path, payload).unwrap();
     let mut buffer = [0xa5; 1400];
@@ -204,6 +261,46 @@ proptest! {
         let Icmpv4Type::EchoRequest(echo) = header.icmp_type else { panic!("not an echo request") };
         prop_assert_eq!((echo.id, echo.seq), (identifier, sequence));
         prop_assert_eq!(header.checksum, header.icmp_type.calc_checksum(message.payload()));
+    }
+
+    #[test]
+    fn ack_v4(
+        path in paths(v4()), to in v4(), window: u16, source_port: u16, destination_port: u16, sequence: u32,
+    ) {
+        let ack = Syn { destination: to, source_port, destination_port, sequence: tcp::SeqNumber(sequence) };
+        check_ack(path, window, ack);
+    }
+
+    #[test]
+    fn ack_v6(
+        path in paths(v6()), to in v6(), window: u16, source_port: u16, destination_port: u16, sequence: u32,
+    ) {
+        let ack = Syn { destination: to, source_port, destination_port, sequence: tcp::SeqNumber(sequence) };
+        check_ack(path, window, ack);
+    }
+
+    #[test]
+    fn init_v4(path in paths(v4()), to in v4(), source_port: u16, destination_port: u16, initiate_tag: u32) {
+        check_init(path, Init { destination: to, source_port, destination_port, initiate_tag });
+    }
+
+    #[test]
+    fn init_v6(path in paths(v6()), to in v6(), source_port: u16, destination_port: u16, initiate_tag: u32) {
+        check_init(path, Init { destination: to, source_port, destination_port, initiate_tag });
+    }
+
+    #[test]
+    fn timestamp(path in paths(v4()), to in v4(), identifier: u16, sequence: u16) {
+        let template = TimestampTemplate::new(path);
+        let mut buffer = [0xa5; 128];
+        let length = template.emit(&mut buffer, &Echo { destination: to, identifier, sequence }).unwrap();
+        prop_assert_eq!(length, template.len());
+        prop_assert!(buffer[length..].iter().all(|byte| *byte == 0xa5));
+        let sliced = dissect(&buffer[..length], &path, to);
+        let Some(TransportSlice::Icmpv4(message)) = &sliced.transport else { panic!("no ICMP header") };
+        let Icmpv4Type::TimestampRequest(stamp) = message.header().icmp_type else { panic!("another kind") };
+        prop_assert_eq!((stamp.id, stamp.seq), (identifier, sequence));
+        prop_assert_eq!(message.header().checksum, message.header().icmp_type.calc_checksum(message.payload()));
     }
 
     #[test]

@@ -27,7 +27,10 @@ use tokio::time::Instant;
 
 pub use self::memory::Memory;
 use self::{conversation::Conversation, gate::Gate, guard::Hosts, plan::Plan};
-use crate::{archive::ReplySink, database::Database};
+use crate::{
+    archive::ReplySink,
+    database::{Database, Safety},
+};
 
 /// Tells the time that goes into results.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -152,8 +155,35 @@ impl Identifier {
         service
     }
 
-    /// The datagram that makes the usual service of a UDP port answer, if the database has one.
+    /// The datagram that makes the usual service of a UDP port answer, if the database has one. None for ports of
+    /// printers and industrial controllers, unless the policy allows to talk to them.
     pub fn udp_payload(&self, port: u16) -> Option<Arc<[u8]>> {
-        self.plan.udp_payload(port)
+        let allowed = self.config.allow_print_and_ot;
+        if !allowed && (plan::is_ot_port(port) || plan::is_print_port(port)) {
+            return None;
+        }
+        self.plan.udp_payload(port, if allowed { Safety::Print } else { Safety::Noisy })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scan once sent a BACnet question to every controller whose port it was told to look at.
+    #[test]
+    fn controllers_and_printers_get_no_datagram_unasked() {
+        let payload = |port, allow_print_and_ot| {
+            let mut config = IdentifyConfig::new(Arc::new(Timestamp::default));
+            config.allow_print_and_ot = allow_print_and_ot;
+            Identifier::new(Arc::clone(Database::builtin()), config).udp_payload(port)
+        };
+        let delicate = (0..=u16::MAX).filter(|&port| plan::is_ot_port(port) || plan::is_print_port(port));
+        assert!(delicate.clone().all(|port| payload(port, false).is_none()));
+        assert!(
+            delicate.into_iter().any(|port| payload(port, true).is_some()),
+            "there is something to withhold"
+        );
+        assert!(payload(53, false).is_some());
     }
 }

@@ -134,7 +134,9 @@ impl Plan {
         self.names.get(&port).map(|name| &**name)
     }
 
-    pub fn udp_payload(&self, port: u16) -> Option<Arc<[u8]>> {
-        self.udp.get(&port)?.first()?.steps.first().cloned()
+    /// The best datagram for a port that is no more daring than `most`.
+    pub fn udp_payload(&self, port: u16, most: Safety) -> Option<Arc<[u8]>> {
+        let mut probes = self.udp.get(&port)?.iter();
+        probes.find(|probe| probe.probe.safety <= most)?.steps.first().cloned()
     }
 }

@@ -1,13 +1,15 @@
 //! `agent`: work for a server.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use portreeve_agent::{AgentConfig, HostLimits, ServerUrl, run_agent};
 use portreeve_model::SafeText;
 use portreeve_probes::Database;
+use portreeve_scan::Sandbox;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    time::interval,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,7 @@ use crate::{
     args::{AgentArgs, Backend},
     exit::{Exit, Failure},
     settings::AgentSettings,
+    stop_file::StopFile,
 };
 
 const STATE: &str = "/var/lib/portreeve-agent";
@@ -27,11 +30,14 @@ pub(crate) fn agent(
     arguments: &AgentArgs,
     settings: &AgentSettings,
     user: &UserDatabase,
+    stop_file: &StopFile,
 ) -> Result<(), Failure> {
     let config = config(arguments, settings)?;
-    runtime()?.block_on(async {
+    stop_file.must_be_absent()?;
+    runtime(Sandbox::none(), None)?.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(cancel_on_signal(stop.clone()));
+        tokio::spawn(cancel_on_file(stop.clone(), stop_file.clone()));
         let databases = user.over(Arc::clone(Database::builtin())).follow(reload_on_signal()).await;
         Ok(run_agent(config, databases, scan_clock(), stop).await?)
     })
@@ -48,6 +54,7 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
     let server =
         ServerUrl::parse(server, insecure_http).map_err(|error| Failure::usage(error.to_string()))?;
     let exclude = arguments.exclude.iter().chain(&settings.exclude).cloned().collect();
+    let only = arguments.only.iter().chain(&settings.only).cloned().collect();
     let slots = arguments.slots.or(settings.slots).unwrap_or(SLOTS);
     if !(1..=64).contains(&slots) {
         return Err(Failure::usage(format!("{slots} jobs at the same time: use 1 to 64")));
@@ -69,7 +76,7 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
         name: arguments.name.clone().or_else(|| settings.name.clone()).unwrap_or_else(host_name),
         token: arguments.enroll.clone().or_else(|| settings.enroll.clone()),
         slots,
-        limits: HostLimits { max_rate_pps, exclude, rates: tune::rates_path() },
+        limits: HostLimits { max_rate_pps, exclude, only, rates: tune::rates_path() },
         archive_bytes: u64::from(arguments.archive_mib.or(settings.archive_mib).unwrap_or_default()) << 20,
         spool_bytes: u64::from(arguments.spool_mib.or(settings.spool_mib).unwrap_or(SPOOL_MIB)) << 20,
         backend: arguments.backend.or(settings.backend).unwrap_or(Backend::Auto).into(),
@@ -92,6 +99,16 @@ fn reload_on_signal() -> watch::Receiver<()> {
         }
     });
     reload
+}
+
+/// The kill switch: running jobs are cancelled and handed in, and the agent ends.
+async fn cancel_on_file(stop: CancellationToken, file: StopFile) {
+    let mut look = interval(Duration::from_millis(200));
+    while !file.is_there() {
+        look.tick().await;
+    }
+    tracing::warn!("stopping: {} is there; running jobs are cancelled and handed in", file.path().display());
+    stop.cancel();
 }
 
 async fn cancel_on_signal(stop: CancellationToken) {

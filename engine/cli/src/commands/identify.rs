@@ -17,11 +17,17 @@ use crate::{
     exit::Failure,
     output::{Findings, Output, Results, Run},
     rights,
+    stop_file::StopFile,
     targets::{confirm, resolve},
 };
 
 /// `portreeve identify`.
-pub(crate) fn identify(arguments: &IdentifyArgs, user: &UserDatabase) -> Result<(), Failure> {
+pub(crate) fn identify(
+    arguments: &IdentifyArgs,
+    user: &UserDatabase,
+    stop_file: &StopFile,
+) -> Result<(), Failure> {
+    stop_file.must_be_absent()?;
     let mut asked = Vec::new();
     let mut targets = TargetSetBuilder::new().allow_reserved(true);
     for text in &arguments.endpoints {
@@ -40,7 +46,9 @@ pub(crate) fn identify(arguments: &IdentifyArgs, user: &UserDatabase) -> Result<
     let database = database(arguments.database.as_deref(), user)?;
     let identifier = Arc::new(Identifier::new(database, config));
     rights::drop_all()?;
-    let findings = runtime()?.block_on(ask(identifier, asked, &mut output))?;
+    let sandbox = rights::confine(&arguments.sandbox)?;
+    let findings =
+        runtime(sandbox, arguments.archive.clone())?.block_on(ask(identifier, asked, &mut output))?;
     let summary = JobSummary { open_ports: findings.ports.len() as u64, ..JobSummary::default() };
     output.finish(&Results {
         run: &run,

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod db;
 pub(crate) mod identify;
+pub(crate) mod manual;
 pub(crate) mod scan;
 pub(crate) mod selftest;
 pub(crate) mod tune;
@@ -17,7 +18,7 @@ use portreeve_probes::{
     Database, IdentifyConfig,
     archive::{Archive, ArchiveConfig, ReplySink},
 };
-use portreeve_scan::Clock;
+use portreeve_scan::{Clock, Sandbox};
 
 use crate::{
     clock,
@@ -93,9 +94,18 @@ fn identify_config(ssh_audit: bool) -> IdentifyConfig {
     config
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+/// The threads that parse what comes from the network; each loses its files before it does anything, but for the folder
+/// that keeps replies.
+fn runtime(sandbox: Sandbox, archive: Option<PathBuf>) -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(move || {
+            if let Err(error) = sandbox.enter_parser(archive.as_deref()) {
+                // It worked when it was tried; without it nothing is parsed.
+                eprintln!("portreeve: a thread cannot enter the sandbox: {error}");
+                std::process::exit(Exit::Failure as i32);
+            }
+        })
         .build()
         .map_err(|error| Failure::new(Exit::Failure, format!("cannot start threads: {error}")))
 }

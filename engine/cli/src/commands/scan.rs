@@ -16,15 +16,17 @@ use tokio::{
 
 use super::{UserDatabase, archive, database, identify_config, runtime, scan_clock, tune};
 use crate::{
-    args::{Backend, DiscoverArgs, OutputArgs, Part, ScanArgs, SendArgs, parse_duration},
+    args::{Backend, DiscoverArgs, OutputArgs, Part, SandboxArgs, ScanArgs, SendArgs, parse_duration},
     checkpoint::Unfinished,
     clock,
     exit::{Exit, Failure, missing_rights},
     journal::{Journal, Resumed},
+    offline,
     output::{Findings, Output, Results, Run, print},
     rights,
     settings::ScanSettings,
     status::Status,
+    stop_file::StopFile,
     targets::{confirm, target_set},
     top_ports,
 };
@@ -34,11 +36,10 @@ pub(crate) fn scan(
     arguments: &ScanArgs,
     settings: &ScanSettings,
     user: &UserDatabase,
+    stop_file: &StopFile,
 ) -> Result<(), Failure> {
     if arguments.no_ports {
-        let (targets, send, output) =
-            (arguments.targets.clone(), arguments.send.clone(), arguments.output.clone());
-        return discover(&DiscoverArgs { targets, send, output }, settings, user);
+        return discover(&arguments.as_discovery(), settings, user, stop_file);
     }
     let plan = Plan::of_scan(arguments, settings)?;
     let identify = arguments.identify || arguments.ssh_audit || arguments.jarm;
@@ -46,8 +47,14 @@ pub(crate) fn scan(
     let mut config = identify_config(arguments.ssh_audit);
     config.jarm = arguments.jarm;
     config.archive = archive(arguments.archive.as_ref())?;
+    config.allow_print_and_ot = arguments.allow_print_and_ot;
     let identifier = Arc::new(Identifier::new(database, config));
-    plan.carry_out(&arguments.send, identifier, identify, arguments.targets.yes, &arguments.output)
+    let ScanArgs { send, sandbox, output, archive, .. } = arguments;
+    plan.carry_out(
+        &How { send, sandbox, output, stop_file, archive: archive.as_ref(), yes: arguments.targets.yes },
+        identifier,
+        identify,
+    )
 }
 
 /// `portreeve discover`.
@@ -55,11 +62,26 @@ pub(crate) fn discover(
     arguments: &DiscoverArgs,
     settings: &ScanSettings,
     user: &UserDatabase,
+    stop_file: &StopFile,
 ) -> Result<(), Failure> {
     let targets = target_set(&arguments.targets, &settings.exclude)?;
-    let plan = Plan::new(targets, PortSet::empty(), &arguments.send, settings)?;
+    let mut plan = Plan::new(targets, PortSet::empty(), &arguments.send, settings)?;
+    plan.config.host_probes = arguments.ping.clone().unwrap_or_default();
     let identifier = Arc::new(Identifier::new(database(None, user)?, identify_config(false)));
-    plan.carry_out(&arguments.send, identifier, false, arguments.targets.yes, &arguments.output)
+    let DiscoverArgs { send, sandbox, output, .. } = arguments;
+    let how = How { send, sandbox, output, stop_file, archive: None, yes: arguments.targets.yes };
+    plan.carry_out(&how, identifier, false)
+}
+
+/// What `scan` and `discover` have in common on the command line.
+struct How<'a> {
+    send: &'a SendArgs,
+    sandbox: &'a SandboxArgs,
+    output: &'a OutputArgs,
+    stop_file: &'a StopFile,
+    /// Where replies are kept.
+    archive: Option<&'a PathBuf>,
+    yes: bool,
 }
 
 /// Everything that is decided before a socket is opened.
@@ -81,7 +103,8 @@ impl Plan {
                 let targets = target_set(&arguments.targets, &settings.exclude)?;
                 let ports = ports(arguments, settings)?;
                 let mut plan = Self::new(targets, ports, &arguments.send, settings)?;
-                plan.config.ping = arguments.ping;
+                plan.config.ping = arguments.ping.is_some();
+                plan.config.host_probes = arguments.ping.clone().unwrap_or_default();
                 plan
             }
         };
@@ -127,6 +150,7 @@ impl Plan {
             .ok_or_else(|| Failure::usage("the checkpoint names a part that does not exist"))?;
         plan.config.seed = scan.seed;
         plan.config.ping = scan.ping;
+        plan.config.host_probes = scan.host_probes()?;
         plan.config.resume = Some(resumed.checkpoint.clone());
         plan.resumed = Some((folder, resumed));
         Ok(plan)
@@ -157,13 +181,13 @@ impl Plan {
             text.push_str(&format!("  {range}\n"));
         }
         if config.ports.is_empty() {
-            text.push_str("no ports: hosts only\n");
+            text.push_str(&format!("no ports: hosts only, by {}\n", config.host_probes));
         } else {
             text.push_str(&format!("{}: {}\n", count(config.ports.len(), "port", "s"), config.ports));
         }
         text.push_str(&format!(
             "part {} of {}, seed {}, {} packets per second, {} retries: {probes} probes in about {seconds:.0} s without \
-             retries\nnothing was sent\n",
+             retries\n",
             self.shard.index + 1,
             self.shard.count,
             config.seed,
@@ -173,24 +197,21 @@ impl Plan {
         text
     }
 
-    fn carry_out(
-        self,
-        send: &SendArgs,
-        identifier: Arc<Identifier>,
-        identify: bool,
-        yes: bool,
-        output: &OutputArgs,
-    ) -> Result<(), Failure> {
-        if send.offline {
-            return print(&self.describe());
+    fn carry_out(self, how: &How<'_>, identifier: Arc<Identifier>, identify: bool) -> Result<(), Failure> {
+        if how.send.offline {
+            return print(&format!("{}{}", self.describe(), offline::measure(&self.config)?));
         }
-        let mut output = Output::open(output)?;
+        if how.send.dry_run {
+            return offline::list(&self.config);
+        }
+        how.stop_file.must_be_absent()?;
+        let mut output = Output::open(how.output)?;
         let run = Run {
             started_at_ms: clock::now(),
             ports: self.config.ports.clone(),
             by_connect: self.config.backend == Backend::Connect.into(),
         };
-        let finished = self.run(identifier, identify, yes, &mut output)?;
+        let finished = self.run(how, identifier, identify, &mut output)?;
         output.finish(&Results {
             run: &run,
             findings: &finished.findings,
@@ -203,12 +224,12 @@ impl Plan {
 
     fn run(
         mut self,
+        how: &How<'_>,
         identifier: Arc<Identifier>,
         identify: bool,
-        yes: bool,
         output: &mut Output,
     ) -> Result<Finished, Failure> {
-        confirm(&self.config.targets, yes)?;
+        confirm(&self.config.targets, how.yes)?;
         if self.config.backend != Backend::Connect.into() && !rights::may_open_raw_sockets() {
             return Err(missing_rights());
         }
@@ -226,11 +247,13 @@ impl Plan {
         let scan = Scan::prepare(self.config.clone(), scan_clock())?;
         // Before the runtime's threads are started: they inherit it.
         rights::drop_all()?;
+        let sandbox = rights::confine(how.sandbox)?;
         let (backend, why) = scan.backend();
         tracing::info!(backend, why, seed = self.config.seed, "scanning");
         let wait = self.config.wait;
-        let watched = watch(scan, identify.then_some(identifier), wait, &mut log);
-        let report = runtime()?.block_on(watched)?;
+        let watched = watch(scan, identify.then_some(identifier), wait, &mut log, how.stop_file);
+        // The journal is kept by this thread: those of the runtime may open no file.
+        let report = runtime(sandbox, how.archive.cloned())?.block_on(watched)?;
         let Log { findings, journal, .. } = log;
         Ok(Finished { plan: self, summary: summary(report.clone()), findings, report, journal })
     }
@@ -315,6 +338,7 @@ async fn watch(
     identifier: Option<Arc<Identifier>>,
     wait: Duration,
     log: &mut Log<'_>,
+    stop_file: &StopFile,
 ) -> Result<ScanReport, Failure> {
     let (control, tally, status) = (Control::new(), Tally::default(), Status::new());
     let (sender, mut found) = mpsc::channel(4_096);
@@ -336,7 +360,13 @@ async fn watch(
                     return Err(failure);
                 }
             }
-            _ = tick.tick() => status.show(&control.progress(), &tally, wait),
+            _ = tick.tick() => {
+                if stop_file.is_there() && !control.is_cancelled() {
+                    tracing::warn!("stopped by {}", stop_file.path().display());
+                    control.cancel();
+                }
+                status.show(&control.progress(), &tally, wait);
+            }
             _ = interrupt.recv() => stop(&control),
             _ = terminate.recv() => stop(&control),
         }

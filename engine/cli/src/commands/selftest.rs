@@ -8,7 +8,7 @@ use std::{
 use portreeve_agent::{Found, Tally, backends, interfaces, run};
 use portreeve_model::{PortState, protocol::Record};
 use portreeve_probes::Database;
-use portreeve_scan::{BackendChoice, Control, PortSet, Scan, ScanConfig, TargetSetBuilder};
+use portreeve_scan::{BackendChoice, Control, PortSet, Sandbox, Scan, ScanConfig, TargetSetBuilder};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -43,6 +43,7 @@ pub(crate) fn selftest(arguments: &SelftestArgs) -> Result<(), Failure> {
     if rights::may_open_raw_sockets() {
         checks.push(Check::new("scan by raw sockets", scan_self(BackendChoice::Auto)));
     }
+    checks.push(Check::new("sandbox", check_sandbox()));
     checks.push(Check::new("probe database", check_database()));
     if arguments.json {
         let text = serde_json::to_string_pretty(&checks).unwrap_or_default();
@@ -80,6 +81,24 @@ fn check_interfaces() -> Result<String, String> {
     Ok(shown.collect::<Vec<_>>().join("; "))
 }
 
+/// Has a confined thread try what it must not get. A kernel that lacks something is told of, and no failure.
+fn check_sandbox() -> Result<String, String> {
+    let sandbox = Sandbox::find();
+    let attempts = sandbox.check()?;
+    let got: Vec<_> =
+        attempts.iter().filter(|attempt| !attempt.refused).map(|attempt| attempt.what).collect();
+    if !got.is_empty() {
+        return Err(format!("a confined thread could {}", got.join(", ")));
+    }
+    let tried: Vec<_> = attempts.iter().map(|attempt| attempt.what).collect();
+    let refused = format!("a confined thread could not {}", tried.join(", "));
+    Ok(match sandbox.missing() {
+        Some(missing) if tried.is_empty() => missing.to_owned(),
+        Some(missing) => format!("{refused}; {missing}"),
+        None => refused,
+    })
+}
+
 fn check_database() -> Result<String, String> {
     let database = Database::builtin();
     let stats = database.stats();
@@ -107,7 +126,7 @@ fn scan_self(backend: BackendChoice) -> Result<String, String> {
     config.backend = backend;
     config.wait = Duration::from_millis(500);
     let scan = Scan::prepare(config, scan_clock()).map_err(|error| error.to_string())?;
-    let found = runtime().map_err(|failure| failure.message)?.block_on(async {
+    let found = runtime(Sandbox::none(), None).map_err(|failure| failure.message)?.block_on(async {
         let (out, mut records) = mpsc::channel(64);
         let running = tokio::spawn(run(scan, Control::new(), None, &[], Tally::default(), out));
         let mut open = Vec::new();

@@ -25,6 +25,7 @@ use crate::{
     clock,
     exit::{Exit, Failure},
     output::print,
+    stop_file::StopFile,
     targets::{confirm, target_set},
 };
 
@@ -34,10 +35,19 @@ pub(crate) fn rates_path() -> Option<PathBuf> {
 }
 
 /// `portreeve tune`.
-pub(crate) fn tune(arguments: &TuneArgs, always_excluded: &[String]) -> Result<(), Failure> {
+pub(crate) fn tune(
+    arguments: &TuneArgs,
+    always_excluded: &[String],
+    stop_file: &StopFile,
+) -> Result<(), Failure> {
+    stop_file.must_be_absent()?;
     let targets = target_set(&arguments.targets, always_excluded)?;
     confirm(&targets, arguments.targets.yes)?;
-    let bench = Bench { interface: arguments.interface.clone(), backend: arguments.backend };
+    let bench = Bench {
+        interface: arguments.interface.clone(),
+        backend: arguments.backend,
+        stop_file: stop_file.clone(),
+    };
     let responders = bench.responders(&targets)?;
     let curve = Search { bench, responders, highest: arguments.max_rate }.run()?;
     let best = curve.best();
@@ -87,6 +97,7 @@ fn keep(targets: &TargetSet, rate_pps: u32) -> Result<PathBuf, Failure> {
 struct Bench {
     interface: Option<String>,
     backend: Option<Backend>,
+    stop_file: StopFile,
 }
 
 /// Hosts that answer on every port of a block, open or closed.
@@ -119,6 +130,8 @@ impl Bench {
     const WAIT: Duration = Duration::from_millis(700);
 
     fn scan(&self, targets: TargetSet, ports: PortSet, rate: u32, retries: u8) -> Result<Answers, Failure> {
+        // Each lasts about a second: that is how soon the file stops them.
+        self.stop_file.must_be_absent()?;
         let mut config = ScanConfig {
             rate: PacketsPerSecond(rate),
             retries,

@@ -238,6 +238,7 @@ fn host_reason(sighting: Option<&HostSighting>, ports: &[(&Endpoint, &Observatio
         Some(HostReason::EchoReply) => "echo-reply",
         Some(HostReason::LocalAddress) => "localhost-response",
         Some(HostReason::NeighborAdvertisement) => "nd-response",
+        Some(HostReason::TimestampReply) => "timestamp-reply",
         Some(HostReason::PortReply) | None => {
             ports.first().map_or("unknown-response", |(_, seen)| reason_name(seen.reason))
         }

@@ -109,6 +109,7 @@ pub(crate) fn host_reason(reason: HostReason) -> &'static str {
         HostReason::LocalAddress => "local-address",
         HostReason::NeighborAdvertisement => "neighbor-advertisement",
         HostReason::PortReply => "port-reply",
+        HostReason::TimestampReply => "timestamp-reply",
     }
 }
 

@@ -6,6 +6,7 @@ use portreeve_model::{PortState, Reason, SynAckTraits};
 use portreeve_wire::{
     icmpv4, icmpv6,
     ip::{Packet, Protocol, Quote},
+    sctp::{self, ChunkKind},
     tcp::{Flags, Segment},
     udp::Datagram,
 };
@@ -43,6 +44,7 @@ impl Classifier<'_> {
             Protocol::UDP => self.udp(&packet),
             Protocol::ICMPV4 => self.icmpv4(&packet),
             Protocol::ICMPV6 => self.icmpv6(&packet),
+            Protocol::SCTP => self.sctp(&packet),
             _ => Err(DropCause::OtherProtocol),
         }
     }
@@ -51,6 +53,17 @@ impl Classifier<'_> {
         let segment = Segment::parse(packet.payload())?;
         let attempt = self.ports.attempt(segment.destination_port()).ok_or(DropCause::OtherPort)?;
         let flags = segment.flags();
+        let ours = (packet.destination(), segment.destination_port());
+        let theirs = (packet.source(), segment.source_port());
+        let cookie = self.key.syn(ours, theirs);
+        if flags.contains(Flags::RST) && !flags.contains(Flags::ACK) {
+            // RFC 9293 3.10.7.1: an acknowledgement of nothing is reset with the number that it acknowledged.
+            if segment.sequence().0 != cookie {
+                return Err(DropCause::WrongCookie);
+            }
+            let finding = Finding { state: PortState::Closed, reason: Reason::Reset };
+            return self.direct(packet, ProbeKind::Ack(theirs.1), Some(attempt), finding);
+        }
         let (state, reason) = if flags.is_syn_ack() {
             (PortState::Open, Reason::SynAck)
         } else if flags.contains(Flags::RST) {
@@ -59,11 +72,7 @@ impl Classifier<'_> {
             return Err(DropCause::UnexpectedFlags);
         };
         // RFC 9293 3.10.7: both the SYN-ACK and the RST that answers a SYN acknowledge its sequence number, plus one.
-        let ours = (packet.destination(), segment.destination_port());
-        let theirs = (packet.source(), segment.source_port());
-        if !flags.contains(Flags::ACK)
-            || segment.acknowledgement().0 != self.key.syn(ours, theirs).wrapping_add(1)
-        {
+        if !flags.contains(Flags::ACK) || segment.acknowledgement().0 != cookie.wrapping_add(1) {
             return Err(DropCause::WrongCookie);
         }
         let kind = ProbeKind::Tcp(segment.source_port());
@@ -81,10 +90,29 @@ impl Classifier<'_> {
         self.direct(packet, kind, Some(attempt), Finding { state: PortState::Open, reason: Reason::UdpReply })
     }
 
+    /// RFC 9260 8.5: what answers an INIT carries its Initiate Tag.
+    fn sctp(&self, packet: &Packet<'_>) -> Result<Reply, DropCause> {
+        let reply = sctp::Packet::parse(packet.payload())?;
+        let attempt = self.ports.attempt(reply.destination_port()).ok_or(DropCause::OtherPort)?;
+        let ours = (packet.destination(), reply.destination_port());
+        let theirs = (packet.source(), reply.source_port());
+        if reply.verification_tag() != self.key.sctp(ours, theirs) {
+            return Err(DropCause::WrongCookie);
+        }
+        let chunk = reply.chunks().next().ok_or(DropCause::UnexpectedChunk)??;
+        let (state, reason) = match chunk.kind {
+            ChunkKind::INIT_ACK => (PortState::Open, Reason::SctpInitAck),
+            ChunkKind::ABORT => (PortState::Closed, Reason::SctpAbort),
+            _ => return Err(DropCause::UnexpectedChunk),
+        };
+        self.direct(packet, ProbeKind::Sctp(theirs.1), Some(attempt), Finding { state, reason })
+    }
+
     fn icmpv4(&self, packet: &Packet<'_>) -> Result<Reply, DropCause> {
         let message = icmpv4::Message::parse(packet.payload())?;
         match message.body() {
             icmpv4::Body::EchoReply(echo) => self.echo(packet, echo.identifier, echo.sequence),
+            icmpv4::Body::TimestampReply(echo) => self.timestamp(packet, echo.identifier, echo.sequence),
             icmpv4::Body::Unreachable { code, quote, .. } => {
                 self.quoted(packet, quote, unreachable_v4(code.0))
             }
@@ -109,9 +137,14 @@ impl Classifier<'_> {
         let attempt = EchoCookie { identifier, sequence }
             .attempt(&self.key, packet.destination(), packet.source())
             .ok_or(DropCause::WrongCookie)?;
-        // The state is not reported for an echo; an answered one is as good as open.
-        let finding = Finding { state: PortState::Open, reason: Reason::UdpReply };
-        self.direct(packet, ProbeKind::Echo, Some(attempt), finding)
+        self.direct(packet, ProbeKind::Echo, Some(attempt), ANSWERED)
+    }
+
+    fn timestamp(&self, packet: &Packet<'_>, identifier: u16, sequence: u16) -> Result<Reply, DropCause> {
+        let attempt = EchoCookie { identifier, sequence }
+            .timestamp_attempt(&self.key, packet.destination(), packet.source())
+            .ok_or(DropCause::WrongCookie)?;
+        self.direct(packet, ProbeKind::Timestamp, Some(attempt), ANSWERED)
     }
 
     /// A reply that the target itself sent.
@@ -168,21 +201,38 @@ impl Classifier<'_> {
             let attempt = cookie.attempt(&self.key, ours, theirs).ok_or(DropCause::WrongCookie)?;
             return Ok((ProbeKind::Echo, attempt));
         }
+        if let Some((identifier, sequence)) = quote.timestamp() {
+            let cookie = EchoCookie { identifier, sequence };
+            let attempt = cookie.timestamp_attempt(&self.key, ours, theirs).ok_or(DropCause::WrongCookie)?;
+            return Ok((ProbeKind::Timestamp, attempt));
+        }
         let (source_port, port) = quote.ports().ok_or(DropCause::UnexpectedIcmp)?;
         let attempt = self.ports.attempt(source_port).ok_or(DropCause::OtherPort)?;
         match quote.protocol {
             Protocol::TCP => {
                 let cookie = self.key.syn((ours, source_port), (theirs, port));
                 let sequence = quote.tcp_sequence().ok_or(DropCause::WrongCookie)?;
-                (sequence.0 == cookie)
-                    .then_some((ProbeKind::Tcp(port), attempt))
-                    .ok_or(DropCause::WrongCookie)
+                if sequence.0 != cookie {
+                    return Err(DropCause::WrongCookie);
+                }
+                // As much as is sure to be quoted does not tell a SYN from an acknowledgement; what was asked does.
+                let asked = |kind| self.space.find(theirs, kind).map(|_| kind);
+                let kind = asked(ProbeKind::Tcp(port)).or_else(|| asked(ProbeKind::Ack(port)));
+                Ok((kind.unwrap_or(ProbeKind::Tcp(port)), attempt))
+            }
+            Protocol::SCTP => {
+                let cookie = self.key.sctp((ours, source_port), (theirs, port));
+                let tag = quote.sctp_initiate_tag().ok_or(DropCause::WrongCookie)?;
+                (tag == cookie).then_some((ProbeKind::Sctp(port), attempt)).ok_or(DropCause::WrongCookie)
             }
             Protocol::UDP => Ok((ProbeKind::Udp(port), attempt)),
             _ => Err(DropCause::OtherProtocol),
         }
     }
 }
+
+/// No state is reported for ICMP requests; an answered one is as good as open.
+const ANSWERED: Finding = Finding { state: PortState::Open, reason: Reason::UdpReply };
 
 const TIME_EXCEEDED: Option<Finding> =
     Some(Finding { state: PortState::Unreachable, reason: Reason::TimeExceeded });
@@ -248,7 +298,17 @@ mod tests {
     fn space() -> ProbeSpace {
         let targets = TargetSetBuilder::new().include("10.99.0.2-3 fd99::2-fd99::3");
         let targets = targets.and_then(TargetSetBuilder::build).expect("targets");
-        ProbeSpace::of_kinds(targets, vec![ProbeKind::Echo, ProbeKind::Tcp(80), ProbeKind::Udp(53)])
+        ProbeSpace::of_kinds(
+            targets,
+            vec![
+                ProbeKind::Ack(443),
+                ProbeKind::Echo,
+                ProbeKind::Sctp(2905),
+                ProbeKind::Tcp(80),
+                ProbeKind::Timestamp,
+                ProbeKind::Udp(53),
+            ],
+        )
     }
 
     fn classify(packet: &[u8]) -> Result<Reply, DropCause> {
@@ -292,6 +352,7 @@ mod tests {
                 let cookie = KEY.echo(US.into(), THEM.into(), 1);
                 builder.icmpv4_echo_request(cookie.identifier, cookie.sequence).write(&mut packet, &[])
             }
+            other => panic!("no test quotes {other:?} by this"),
         }
         .expect("fits");
         packet
@@ -394,6 +455,93 @@ mod tests {
         let builder = PacketBuilder::ipv4(ROUTER.octets(), US.octets(), 64);
         builder.udp(53, FIRST_PORT).write(&mut stranger, b"answer").expect("fits");
         assert_eq!(classify(&stranger).expect_err("not asked"), DropCause::NotATarget);
+    }
+
+    /// An SCTP packet from the target's port 2905 with one chunk.
+    fn sctp_reply(tag: u32, chunk: &[u8]) -> Vec<u8> {
+        let mut payload = [2905_u16.to_be_bytes(), FIRST_PORT.to_be_bytes()].concat();
+        payload.extend_from_slice(&tag.to_be_bytes());
+        payload.extend_from_slice(&[0; 4]);
+        payload.extend_from_slice(chunk);
+        ipv4_packet(132, &payload)
+    }
+
+    fn ipv4_packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let protocol = etherparse::IpNumber(protocol);
+        let header =
+            etherparse::Ipv4Header::new(payload.len() as u16, 60, protocol, THEM.octets(), US.octets());
+        header.expect("fits").write(&mut packet).expect("written");
+        packet.extend_from_slice(payload);
+        packet
+    }
+
+    #[test]
+    fn chunks_that_answer_an_init_carry_its_tag() {
+        let tag = KEY.sctp((US.into(), FIRST_PORT), (THEM.into(), 2905));
+        let init_ack = [&[2, 0, 0, 20][..], &[7; 16]].concat();
+        let open = classify(&sctp_reply(tag, &init_ack)).expect("ours");
+        assert_eq!((open.state, open.reason), (PortState::Open, Reason::SctpInitAck));
+        assert_eq!((open.target.kind, open.attempt), (ProbeKind::Sctp(2905), Some(0)));
+        let closed = classify(&sctp_reply(tag, &[6, 0, 0, 4])).expect("ours");
+        assert_eq!((closed.state, closed.reason), (PortState::Closed, Reason::SctpAbort));
+        for (packet, cause) in [
+            (sctp_reply(tag ^ 1, &init_ack), DropCause::WrongCookie),
+            (sctp_reply(0, &[6, 1, 0, 4]), DropCause::WrongCookie),
+            (sctp_reply(tag, &[3, 0, 0, 4]), DropCause::UnexpectedChunk),
+            (sctp_reply(tag, &[]), DropCause::UnexpectedChunk),
+        ] {
+            assert_eq!(classify(&packet).expect_err("not ours"), cause);
+        }
+    }
+
+    #[test]
+    fn an_init_is_known_again_only_if_its_tag_is_quoted() {
+        let tag = KEY.sctp((US.into(), FIRST_PORT), (THEM.into(), 2905));
+        let mut init = [FIRST_PORT.to_be_bytes(), 2905_u16.to_be_bytes()].concat();
+        init.extend_from_slice(&[0; 8]);
+        init.extend_from_slice(&[1, 0, 0, 20]);
+        init.extend_from_slice(&tag.to_be_bytes());
+        let mut quote = Vec::new();
+        let header =
+            etherparse::Ipv4Header::new(32, 60, etherparse::IpNumber(132), US.octets(), THEM.octets());
+        header.expect("fits").write(&mut quote).expect("written");
+        quote.extend_from_slice(&init);
+        let reply = classify(&unreachable(ROUTER, 13, &quote)).expect("ours");
+        assert_eq!((reply.target.kind, reply.state), (ProbeKind::Sctp(2905), PortState::Filtered));
+        let short = unreachable(ROUTER, 13, &quote[..28]);
+        assert_eq!(classify(&short).expect_err("no tag"), DropCause::WrongCookie);
+    }
+
+    #[test]
+    fn a_reset_of_an_acknowledgement_shows_a_host() {
+        let cookie = KEY.syn((US.into(), FIRST_PORT), (THEM.into(), 443));
+        let reset = |sequence| {
+            let mut tcp = etherparse::TcpHeader::new(443, FIRST_PORT, sequence, 0);
+            tcp.rst = true;
+            let mut packet = Vec::new();
+            PacketBuilder::ipv4(THEM.octets(), US.octets(), 61)
+                .tcp_header(tcp)
+                .write(&mut packet, &[])
+                .expect("fits");
+            packet
+        };
+        let reply = classify(&reset(cookie)).expect("ours");
+        assert_eq!((reply.target.kind, reply.from_target), (ProbeKind::Ack(443), true));
+        assert_eq!(classify(&reset(cookie ^ 1)).expect_err("forged"), DropCause::WrongCookie);
+    }
+
+    #[test]
+    fn a_timestamp_reply_shows_a_host() {
+        let cookie = KEY.timestamp(US.into(), THEM.into(), 1);
+        let mut message = vec![14, 0, 0, 0];
+        message.extend_from_slice(&cookie.identifier.to_be_bytes());
+        message.extend_from_slice(&cookie.sequence.to_be_bytes());
+        message.extend_from_slice(&[0; 12]);
+        let reply = classify(&ipv4_packet(1, &message)).expect("ours");
+        assert_eq!((reply.target.kind, reply.attempt), (ProbeKind::Timestamp, Some(1)));
+        message[5] ^= 1;
+        assert_eq!(classify(&ipv4_packet(1, &message)).expect_err("forged"), DropCause::WrongCookie);
     }
 
     #[test]

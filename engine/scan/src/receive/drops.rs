@@ -42,6 +42,8 @@ drop_causes! {
     Late = "late",
     /// A probe that was not sent: its address is not a target. The last gate; anything but 0 is a fault.
     NotAllowed = "not-allowed",
+    /// A probe that was not sent: the target's version of IP has no such probe.
+    NotApplicable = "not-applicable",
     /// Right in form, from an address or port that was not asked.
     NotATarget = "not-a-target",
     /// A probe that was not sent: nobody on the link has the address, or its gateway is silent.
@@ -50,12 +52,14 @@ drop_causes! {
     NoRoute = "no-route",
     /// To a port that is none of this scan's.
     OtherPort = "other-port",
-    /// Neither TCP, UDP nor ICMP.
+    /// Neither TCP, UDP, SCTP nor ICMP.
     OtherProtocol = "other-protocol",
     /// A probe that the kernel would not take.
     SendRefused = "send-refused",
     /// A local socket failed in a way that says nothing about the target.
     SocketError = "socket-error",
+    /// An SCTP chunk that answers no INIT.
+    UnexpectedChunk = "unexpected-chunk",
     /// A TCP segment that answers no SYN.
     UnexpectedFlags = "unexpected-flags",
     /// An ICMP message that answers no probe.

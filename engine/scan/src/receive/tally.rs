@@ -407,7 +407,10 @@ impl Tally {
             common.control.add_host();
             let reason = match reply.target.kind {
                 ProbeKind::Echo => HostReason::EchoReply,
-                ProbeKind::Tcp(_) | ProbeKind::Udp(_) => HostReason::PortReply,
+                ProbeKind::Timestamp => HostReason::TimestampReply,
+                ProbeKind::Ack(_) | ProbeKind::Sctp(_) | ProbeKind::Tcp(_) | ProbeKind::Udp(_) => {
+                    HostReason::PortReply
+                }
             };
             let sighting = common.sighting(reply.target.address, reason, None);
             common.send(Event::Host(HostSighting { ttl: reply.ttl, rtt_us: reply.rtt_us, ..sighting }));

@@ -23,6 +23,7 @@
 )]
 
 pub mod bpf;
+pub mod confine;
 #[cfg(test)]
 mod fallback_tests;
 mod filter;

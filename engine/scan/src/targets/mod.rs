@@ -9,6 +9,8 @@
 //! # Ok::<(), portreeve_scan::TargetError>(())
 //! ```
 
+mod gate;
+mod low;
 mod parse;
 mod range;
 mod reserved;
@@ -20,6 +22,7 @@ pub use parse::parse_line;
 pub use range::AddressRange;
 pub use set::TargetSet;
 
+pub(crate) use gate::Gate;
 use range::RangeList;
 
 /// Why targets cannot be used.
@@ -48,8 +51,8 @@ pub enum TargetError {
     },
     /// An IPv6 block too large to be tried address by address.
     #[error(
-        "{text} holds more addresses than can be tried one by one; name IPv6 blocks of /{min_prefix} or \
-         smaller, or the hosts themselves"
+        "{text} holds more addresses than can be tried; name IPv6 blocks of /{min_prefix} or smaller, of which the low \
+         addresses are tried, or the hosts themselves"
     )]
     TooLarge {
         /// The range.
@@ -95,6 +98,7 @@ pub struct TargetSetBuilder {
     included: Vec<AddressRange>,
     excluded: Vec<AddressRange>,
     allow_reserved: bool,
+    sampled: Vec<AddressRange>,
 }
 
 impl TargetSetBuilder {
@@ -107,18 +111,25 @@ impl TargetSetBuilder {
     }
 
     /// Adds targets: one or more addresses, blocks or ranges, separated by blanks or commas; text after `#` is
-    /// a comment.
+    /// a comment. Of IPv6 blocks of /48 to /95 only the low addresses are taken, see [`Self::sampled`].
     pub fn include(mut self, text: &str) -> Result<Self, TargetError> {
         for range in parse_line(text)? {
-            if range.len() > 1 << (128 - Self::MIN_IPV6_PREFIX) {
-                return Err(TargetError::TooLarge {
-                    text: range.to_string(),
-                    min_prefix: Self::MIN_IPV6_PREFIX,
-                });
+            if range.len() <= 1 << (128 - Self::MIN_IPV6_PREFIX) {
+                self.included.push(range);
+                continue;
             }
-            self.included.push(range);
+            let too_large =
+                || TargetError::TooLarge { text: range.to_string(), min_prefix: low::SHORTEST_PREFIX };
+            self.included.extend(low::counters(range).ok_or_else(too_large)?);
+            self.sampled.push(range);
         }
         Ok(self)
+    }
+
+    /// The IPv6 blocks of which only the low addresses are tried: 0-fff hex of a network, 0-ff hex of each of the
+    /// first 256 networks of a larger block. Whoever named them should be told.
+    pub fn sampled(&self) -> &[AddressRange] {
+        &self.sampled
     }
 
     /// Takes addresses out, in the same notation. Blocks of any size are welcome here.
@@ -150,12 +161,11 @@ impl TargetSetBuilder {
         if self.included.is_empty() {
             return Err(TargetError::NoTargets);
         }
+        let reserved = if self.allow_reserved { Vec::new() } else { reserved::ranges() };
+        let forbidden = RangeList::from_ranges(self.excluded.into_iter().chain(reserved));
         let mut left = RangeList::from_ranges(self.included);
-        left.subtract(&RangeList::from_ranges(self.excluded));
-        if !self.allow_reserved {
-            left.subtract(&RangeList::from_ranges(reserved::ranges()));
-        }
-        TargetSet::from_list(&left)
+        left.subtract(&forbidden);
+        TargetSet::from_list(&left, Gate::new(&forbidden))
     }
 }
 
@@ -217,8 +227,14 @@ mod tests {
 
     #[test]
     fn large_ipv6_blocks_are_refused_as_targets_and_taken_as_exclusions() {
-        let refused = TargetSetBuilder::new().include("fd00::/64").expect_err("too large");
-        assert!(refused.to_string().contains("fd00::/64"), "{refused}");
+        let refused = TargetSetBuilder::new().include("fd00::/47").expect_err("too large");
+        assert!(
+            refused.to_string().contains("fd00::/47") && refused.to_string().contains("/48"),
+            "{refused}"
+        );
+        let low = TargetSetBuilder::new().include("fd00::/64 10.0.0.0/30").expect("sampled");
+        assert_eq!(low.sampled().iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd00::/64"]);
+        assert_eq!(low.build().expect("valid").len(), 4096 + 4);
         let targets = TargetSetBuilder::new()
             .include("fd00::/96, fd01::1")
             .and_then(|builder| builder.exclude("fd00::/16"))

@@ -40,6 +40,15 @@ impl AddressRange {
         (last - first).saturating_add(1)
     }
 
+    /// Whether the address lies in it.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4 { first, last }, IpAddr::V4(address)) => (first..=last).contains(&address),
+            (Self::V6 { first, last }, IpAddr::V6(address)) => (first..=last).contains(&address),
+            _ => false,
+        }
+    }
+
     /// Never: a range holds at least one address.
     pub const fn is_empty(self) -> bool {
         false

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{TargetError, range::RangeList};
+use super::{Gate, TargetError, range::RangeList};
 
 /// Addresses to be scanned, numbered from 0 in ascending order, IPv4 before IPv6. Only a
 /// [`super::TargetSetBuilder`] makes one, so exclusions and reserved ranges are always out.
@@ -10,19 +10,20 @@ use super::{TargetError, range::RangeList};
 pub struct TargetSet {
     v4: RangeTable,
     v6: RangeTable,
+    gate: Gate,
 }
 
 impl TargetSet {
     /// More addresses than any scan can try.
     const MAX_ADDRESSES: u64 = 1 << 40;
 
-    pub(super) fn from_list(list: &RangeList) -> Result<Self, TargetError> {
+    pub(super) fn from_list(list: &RangeList, gate: Gate) -> Result<Self, TargetError> {
         let v4 = RangeTable::new(&list.v4)?;
         let v6 = RangeTable::new(&list.v6)?;
         match v4.len() + v6.len() {
             0 => Err(TargetError::Empty),
             many if many > Self::MAX_ADDRESSES => Err(TargetError::TooMany),
-            _ => Ok(Self { v4, v6 }),
+            _ => Ok(Self { v4, v6, gate }),
         }
     }
 
@@ -49,6 +50,18 @@ impl TargetSet {
     /// Whether the address is to be scanned.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.index_of(address).is_some()
+    }
+
+    /// Whether a frame may leave for the address: it is in the set, and the gate, which knows nothing of the set, has
+    /// nothing against it.
+    #[inline]
+    pub(crate) fn permits(&self, address: IpAddr) -> bool {
+        self.contains(address) && self.gate.permits(address)
+    }
+
+    #[cfg(test)]
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The address with this number.

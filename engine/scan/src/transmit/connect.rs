@@ -66,6 +66,11 @@ impl ConnectTransmit {
 
     /// Opens a socket to the target; false if the system has none to give at the moment.
     fn launch(&mut self, position: u64, target: Target, pass: &Pass<'_>) -> bool {
+        // The last gate, as for frames.
+        if !pass.space.targets().permits(target.address) {
+            pass.tally.common.drops.add(DropCause::NotAllowed, 1);
+            return true;
+        }
         pass.tally.common.control.add_sent(1);
         match self.open(&target) {
             Ok((socket, Outcome::Pending)) => {
@@ -106,6 +111,10 @@ impl ConnectTransmit {
                 socket.send(self.payloads.get(port).as_deref().unwrap_or_default())?;
                 Ok((socket, Outcome::Pending))
             }
+            // A scan that needs these does not get this backend.
+            ProbeKind::Ack(_) | ProbeKind::Sctp(_) | ProbeKind::Timestamp => {
+                Err(ErrorKind::Unsupported.into())
+            }
             ProbeKind::Echo => {
                 let (protocol, kind) = match target.address {
                     IpAddr::V4(_) => (Protocol::ICMPV4, 8),
@@ -129,7 +138,7 @@ impl ConnectTransmit {
             .map(|attempt| {
                 let events = match attempt.target.kind {
                     ProbeKind::Tcp(_) => PollFlags::POLLOUT,
-                    ProbeKind::Udp(_) | ProbeKind::Echo => PollFlags::POLLIN,
+                    _ => PollFlags::POLLIN,
                 };
                 PollFd::new(attempt.socket.as_fd(), events)
             })
@@ -205,7 +214,7 @@ fn ask(attempt: &Attempt) -> Outcome {
             Ok(None) => Outcome::Answer(PortState::Open, Reason::ConnectAccepted),
             Ok(Some(error)) | Err(error) => outcome_of(&error, kind),
         },
-        ProbeKind::Udp(_) | ProbeKind::Echo => {
+        _ => {
             let mut datagram = [std::mem::MaybeUninit::uninit(); 1];
             match attempt.socket.recv(&mut datagram) {
                 Ok(_) => Outcome::Answer(PortState::Open, Reason::UdpReply),

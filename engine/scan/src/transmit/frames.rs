@@ -182,7 +182,7 @@ impl<'a> Queue<'a> {
     #[inline]
     fn put(&mut self, target: &Target, pass: &Pass<'_>) -> Result<(), Refusal> {
         // The last gate: whatever went wrong before it, nothing leaves for an address that is not a target.
-        if !pass.space.targets().contains(target.address) {
+        if !pass.space.targets().permits(target.address) {
             return Err(Refusal::Dropped(DropCause::NotAllowed));
         }
         let (number, way) =
@@ -200,7 +200,7 @@ impl<'a> Queue<'a> {
         let emitter = self.emitters.get(number).ok_or(Refusal::Dropped(DropCause::NoRoute))?;
         let length = emitter
             .emit(buffer, target, self.attempt, self.facts.key, self.facts.ports)
-            .ok_or(Refusal::Dropped(DropCause::NoRoute))?;
+            .ok_or(Refusal::Dropped(DropCause::NotApplicable))?;
         if let Some(MacAddress(mac)) = destination {
             ethernet::set_destination(buffer, ethernet::Address(mac));
         }

@@ -5,7 +5,7 @@ use std::{hint::black_box, net::IpAddr};
 use portreeve_wire::{
     Malformed, arp,
     ethernet::{EtherType, Frame},
-    icmpv4, icmpv6, ip, ipv4, ipv6, ndp, tcp, udp,
+    icmpv4, icmpv6, ip, ipv4, ipv6, ndp, sctp, tcp, udp,
 };
 
 /// Reads a received Ethernet frame to its last field.
@@ -36,6 +36,12 @@ pub fn packet(bytes: &[u8]) -> Result<(), Malformed> {
     match packet.protocol() {
         ip::Protocol::ICMPV4 => icmp4(payload),
         ip::Protocol::ICMPV6 => icmp6(payload, packet.source(), packet.destination()),
+        ip::Protocol::SCTP => {
+            let packet = sctp::Packet::parse(payload)?;
+            black_box((packet.source_port(), packet.destination_port(), packet.verification_tag()));
+            black_box(packet.checksum_ok());
+            packet.chunks().try_for_each(|chunk| chunk.map(|chunk| _ = black_box(chunk)))
+        }
         ip::Protocol::TCP => {
             let segment = tcp::Segment::parse(payload)?;
             black_box((segment.source_port(), segment.destination_port(), segment.flags(), segment.window()));
@@ -103,4 +109,5 @@ fn icmp6(bytes: &[u8], source: IpAddr, destination: IpAddr) -> Result<(), Malfor
 
 fn read_quote(quote: &ip::Quote<'_>) {
     black_box((quote.source, quote.destination, quote.ports(), quote.tcp_sequence(), quote.echo()));
+    black_box((quote.sctp_initiate_tag(), quote.timestamp()));
 }

@@ -55,6 +55,7 @@ mod frame {
     pub const DESTINATION: i16 = 30;
     pub const SOURCE_PORT: i16 = 34;
     pub const DESTINATION_PORT: i16 = 36;
+    pub const SEQUENCE: i16 = 38;
     pub const ACKNOWLEDGEMENT: i16 = 42;
     pub const FLAGS: i16 = 47;
     /// End of a TCP header without options.
@@ -143,18 +144,13 @@ impl Receiver<'_> {
         a.jump_if(Greater, R8, LONG, self.ends.pass);
     }
 
-    /// Goes on with SYN-ACKs and RSTs that acknowledge our cookie, as `classify.rs` does.
+    /// Goes on with SYN-ACKs and RSTs that acknowledge our cookie, and with RSTs that begin at it, as `classify.rs` does.
     fn check(&self, a: &mut Assembler) {
-        let (answer, reset) = (a.label(), a.label());
+        let (answer, bare, genuine) = (a.label(), a.label(), a.label());
         a.load(Byte, R1, R7, frame::FLAGS);
-        a.jump_if(AnySet, R1, RST, reset);
-        a.copy(R2, R1);
-        a.alu(Alu::And, R2, SYN | ACK);
-        a.jump_if(NotEqual, R2, SYN | ACK, self.ends.unexpected);
-        a.jump(answer);
-        a.place(reset);
-        a.alu(Alu::And, R1, ACK);
-        a.jump_if(Equal, R1, 0, self.ends.forged);
+        a.jump_if(AnySet, R1, RST, answer);
+        a.alu(Alu::And, R1, SYN | ACK);
+        a.jump_if(NotEqual, R1, SYN | ACK, self.ends.unexpected);
         a.place(answer);
         cookie(
             a,
@@ -176,11 +172,22 @@ impl Receiver<'_> {
                 a.alu(Alu::Or, R0, R5);
             },
         );
+        a.load(Byte, R3, R7, frame::FLAGS);
+        a.alu(Alu::And, R3, RST | ACK);
+        a.jump_if(Equal, R3, RST, bare);
         a.load(Word, R2, R7, frame::ACKNOWLEDGEMENT);
         a.to_big_endian(R2, Bits::B32);
         // In 32 bits the cookie wraps around as the number does.
         a.alu32(Alu::Add, R1, 1);
         a.jump_if(NotEqual, R1, R2, self.ends.forged);
+        a.jump(genuine);
+        // It answers an acknowledgement, by which hosts are looked for.
+        a.place(bare);
+        a.load(Word, R2, R7, frame::SEQUENCE);
+        a.to_big_endian(R2, Bits::B32);
+        a.alu32(Alu::Add, R1, 0);
+        a.jump_if(NotEqual, R1, R2, self.ends.forged);
+        a.place(genuine);
     }
 
     /// Leaves time and packet in the ring buffer.

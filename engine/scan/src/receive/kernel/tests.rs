@@ -93,6 +93,20 @@ fn answers_become_records() {
 }
 
 #[test]
+fn resets_of_acknowledgements_become_records() {
+    let Some(mut bench) = Bench::new() else { return };
+    let bare = |sequence| frame(US, PORT, move |tcp| (tcp.rst, tcp.sequence_number) = (true, sequence));
+    let answer = bare(cookie(0));
+    let (action, records, _) = bench.run(&answer);
+    assert_eq!((action, records), (Action::Drop as u32, vec![answer[14..54].to_vec()]));
+    for forged in [bare(cookie(0).wrapping_add(1)), bare(0)] {
+        let (action, records, _) = bench.run(&forged);
+        assert_eq!((action, records.len()), (Action::Drop as u32, 0));
+    }
+    assert_eq!(bench.counted(), [0, 0, 2]);
+}
+
+#[test]
 fn options_of_any_length_are_kept() {
     let Some(mut bench) = Bench::new() else { return };
     for options in [&[][..], &[2, 4, 5, 0xb4][..], &[1; 40][..]] {

@@ -72,7 +72,7 @@ impl Plan {
         let (targets, kinds) = (space.targets(), space.kinds());
         let tcp = |kind: &ProbeKind| match kind {
             ProbeKind::Tcp(port) => Some(*port),
-            ProbeKind::Echo | ProbeKind::Udp(_) => None,
+            _ => None,
         };
         Self {
             addresses: targets.count(),
