@@ -39,6 +39,11 @@ impl HostProbes {
         self.kinds.clone()
     }
 
+    /// Whether datagrams to UDP ports are among them.
+    pub fn has_udp(&self) -> bool {
+        self.kinds.iter().any(|kind| matches!(kind, ProbeKind::Udp(_)))
+    }
+
     /// The first that ordinary sockets cannot send, by its name.
     pub(crate) fn beyond_sockets(&self) -> Option<&'static str> {
         self.kinds.iter().find_map(|kind| match kind {

@@ -43,12 +43,16 @@ pub(crate) fn scan(
     }
     let plan = Plan::of_scan(arguments, settings)?;
     let identify = arguments.identify || arguments.ssh_audit || arguments.jarm;
-    let database = database(arguments.database.as_deref(), user)?;
-    let mut config = identify_config(arguments.ssh_audit);
-    config.jarm = arguments.jarm;
-    config.archive = archive(arguments.archive.as_ref())?;
-    config.allow_print_and_ot = arguments.allow_print_and_ot;
-    let identifier = Arc::new(Identifier::new(database, config));
+    let identifier = if identify || plan.has_datagrams() || arguments.archive.is_some() {
+        let database = database(arguments.database.as_deref(), user)?;
+        let mut config = identify_config(arguments.ssh_audit);
+        config.jarm = arguments.jarm;
+        config.archive = archive(arguments.archive.as_ref())?;
+        config.allow_print_and_ot = arguments.allow_print_and_ot;
+        Some(Arc::new(Identifier::new(database, config)))
+    } else {
+        None
+    };
     let ScanArgs { send, sandbox, output, archive, .. } = arguments;
     plan.carry_out(
         &How { send, sandbox, output, stop_file, archive: archive.as_ref(), yes: arguments.targets.yes },
@@ -67,7 +71,11 @@ pub(crate) fn discover(
     let targets = target_set(&arguments.targets, &settings.exclude)?;
     let mut plan = Plan::new(targets, PortSet::empty(), &arguments.send, settings)?;
     plan.config.host_probes = arguments.ping.clone().unwrap_or_default();
-    let identifier = Arc::new(Identifier::new(database(None, user)?, identify_config(false)));
+    let identifier = if plan.has_datagrams() {
+        Some(Arc::new(Identifier::new(database(None, user)?, identify_config(false))))
+    } else {
+        None
+    };
     let DiscoverArgs { send, sandbox, output, .. } = arguments;
     let how = How { send, sandbox, output, stop_file, archive: None, yes: arguments.targets.yes };
     plan.carry_out(&how, identifier, false)
@@ -197,7 +205,18 @@ impl Plan {
         text
     }
 
-    fn carry_out(self, how: &How<'_>, identifier: Arc<Identifier>, identify: bool) -> Result<(), Failure> {
+    /// Whether datagrams are sent, whose contents the probe database has. Without them, and without identification,
+    /// nobody waits for it to be read.
+    fn has_datagrams(&self) -> bool {
+        self.config.ports.udp().len() > 0 || self.config.host_probes.has_udp()
+    }
+
+    fn carry_out(
+        self,
+        how: &How<'_>,
+        identifier: Option<Arc<Identifier>>,
+        identify: bool,
+    ) -> Result<(), Failure> {
         if how.send.offline {
             return print(&format!("{}{}", self.describe(), offline::measure(&self.config)?));
         }
@@ -225,7 +244,7 @@ impl Plan {
     fn run(
         mut self,
         how: &How<'_>,
-        identifier: Arc<Identifier>,
+        identifier: Option<Arc<Identifier>>,
         identify: bool,
         output: &mut Output,
     ) -> Result<Finished, Failure> {
@@ -233,10 +252,9 @@ impl Plan {
         if self.config.backend != Backend::Connect.into() && !rights::may_open_raw_sockets() {
             return Err(missing_rights());
         }
-        self.config.udp_payloads = UdpPayloads::new({
-            let identifier = Arc::clone(&identifier);
-            move |port| identifier.udp_payload(port)
-        });
+        if let Some(identifier) = identifier.clone() {
+            self.config.udp_payloads = UdpPayloads::new(move |port| identifier.udp_payload(port));
+        }
         let mut log = Log { output, findings: Findings::default(), journal: self.journal()? };
         if let Some((_, resumed)) = &mut self.resumed {
             for record in std::mem::take(&mut resumed.records) {
@@ -251,7 +269,7 @@ impl Plan {
         let (backend, why) = scan.backend();
         tracing::info!(backend, why, seed = self.config.seed, "scanning");
         let wait = self.config.wait;
-        let watched = watch(scan, identify.then_some(identifier), wait, &mut log, how.stop_file);
+        let watched = watch(scan, identifier.filter(|_| identify), wait, &mut log, how.stop_file);
         // The journal is kept by this thread: those of the runtime may open no file.
         let report = runtime(sandbox, how.archive.cloned())?.block_on(watched)?;
         let Log { findings, journal, .. } = log;
