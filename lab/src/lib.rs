@@ -16,6 +16,7 @@ mod process;
 mod relay;
 pub mod scan;
 mod service;
+pub mod zoo;
 
 use std::{
     fmt, fs, io,
