@@ -5,8 +5,9 @@
 // PORTREEVE_BIN_DIR  folder of portreeve-server and portreeve (default ../target/debug)
 // CHROMIUM           the browser (default /usr/bin/chromium)
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createWebServer } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -41,6 +42,51 @@ async function listen(words, port = 0) {
   return server.address().port;
 }
 
+/** A web server whose certificate ran out in 2021, signed by itself (expired.pem holds it with its key). */
+async function listenSecurely() {
+  const pem = readFileSync(join(here, "expired.pem"));
+  const server = createWebServer({ key: pem, cert: pem }, (request, answer) => {
+    answer.setHeader("Server", "harbour-web/3.1");
+    // What hosts say is shown as they say it, and never becomes part of the page.
+    answer.end(`<title>&lt;img src=x onerror=alert(1)&gt; Pier ${request.url === "/" ? 7 : 0}</title>`);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  listeners.push(server);
+  return server.address().port;
+}
+
+/** OpenSSH with one host key at two ports, and a cipher nobody should offer. */
+async function listenForShells() {
+  const ports = [await freePort(), await freePort()];
+  const key = join(state, "host-key");
+  execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
+  // The daemon insists on its privilege separation folder; the package's service file makes it.
+  if (process.getuid() === 0) mkdirSync("/run/sshd", { recursive: true });
+  const options = [
+    "PidFile=none",
+    "UsePAM=no",
+    "ListenAddress=127.0.0.1",
+    "Ciphers=aes256-ctr,3des-cbc",
+    "PasswordAuthentication=no",
+    "KbdInteractiveAuthentication=no",
+  ];
+  start(
+    "sshd",
+    [
+      "-D",
+      "-e",
+      "-f",
+      "/dev/null",
+      "-h",
+      key,
+      ...options.flatMap((option) => ["-o", option]),
+      ...ports.flatMap((port) => ["-p", String(port)]),
+    ],
+    "/usr/sbin",
+  );
+  return ports;
+}
+
 async function freePort() {
   const server = createServer();
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
@@ -50,8 +96,8 @@ async function freePort() {
 }
 
 /** Starts a program; its words are kept, to be shown where the journey fails. */
-function start(name, args) {
-  const child = spawn(join(binaries, name), args, { stdio: ["ignore", "pipe", "pipe"] });
+function start(name, args, folder = binaries) {
+  const child = spawn(join(folder, name), args, { stdio: ["ignore", "pipe", "pipe"] });
   child.named = name;
   child.words = "";
   for (const stream of [child.stdout, child.stderr]) {
@@ -229,6 +275,8 @@ describe("a new user", () => {
   let networkId;
   let watched;
   let later;
+  let secure;
+  let shells;
 
   test("is sent to set-up, and needs the link", async () => {
     await open("/", "Set up Portreeve");
@@ -285,11 +333,13 @@ describe("a new user", () => {
       await listen("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7\r\n"),
       await listen("220 harbour ESMTP Postfix\r\n"),
     ];
+    secure = await listenSecurely();
+    shells = await listenForShells();
     later = await freePort();
     await open("/networks?new=true", "Networks");
     await page.getByLabel("Name", { exact: true }).fill("Loopback");
     await page.getByLabel("Addresses").fill("300.0.0.0/8");
-    await page.getByLabel("Ports", { exact: true }).fill([...watched, later].join(","));
+    await page.getByLabel("Ports", { exact: true }).fill([...watched, secure, ...shells, later].join(","));
     await page.getByLabel("When").selectOption({ label: "Weeknights at 02:30" });
     await page.getByText(/Next runs, in your time/).waitFor();
     await page.getByRole("button", { name: "Add it" }).click();
@@ -330,6 +380,38 @@ describe("a new user", () => {
     await open("/ports?service=no-such-service", "Open ports");
     await page.getByText("No open port matches").waitFor();
     await check("ports-empty");
+  });
+
+  test("is told what TLS and SSH servers show, what is wrong with it, and where else it is shown", async () => {
+    const { body } = await api("GET", `/api/ports?port_min=${secure}&port_max=${secure}`);
+    await open(`/hosts/${body.ports[0].host_id}`, "127.0.0.1");
+    const expand = (port) => page.getByRole("button", { name: `More about port ${port}/tcp` }).press("Enter");
+    await expand(secure);
+    const findings = page.getByRole("list", { name: "Findings" });
+    await findings.getByText("The certificate ran out on 2021-01-01").waitFor();
+    await findings.getByText(/self-signed/).waitFor();
+    for (const name of [/^TLS: TLSv1/, "HTTP: status 200", "Layers"]) {
+      await page.getByRole("heading", { level: 3, name }).waitFor();
+    }
+    await page.getByText("harbour.example, pier.example").waitFor();
+    await page.getByText("<img src=x onerror=alert(1)> Pier 7").waitFor();
+    assert.equal(await page.locator('main img[src="x"]').count(), 0, "a title became an element");
+    await look("host-tls");
+    await page.getByRole("button", { name: `Less about port ${secure}/tcp` }).press("Enter");
+
+    await expand(shells[0]);
+    await findings.getByText("Offers weak encryption: 3des-cbc").waitFor();
+    await page.getByRole("heading", { level: 3, name: "SSH", exact: true }).waitFor();
+    await page.getByText("OpenSSH_").first().waitFor();
+    await page.getByText(`:${shells[1]}/tcp`, { exact: true }).waitFor();
+    await page.getByRole("heading", { level: 2, name: "Why it is taken for that" }).waitFor();
+    await look("host-ssh");
+    const key = page.getByRole("list", { name: "Host keys" }).getByTitle("Ports that show the same");
+    await key.first().press("Enter");
+    await page.getByRole("heading", { level: 1, name: "Open ports" }).waitFor();
+    await page.getByText("2 found").waitFor();
+    assert.ok(new URL(page.url()).searchParams.get("fingerprint")?.startsWith("ssh-key:SHA256:"), page.url());
+    await look("ports-with-key");
   });
 
   test("makes what is there expected by a rule", async () => {

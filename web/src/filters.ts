@@ -9,6 +9,7 @@ export const portsFilter = {
   port: portRange,
   protocol: oneOf("tcp", "udp", "sctp"),
   service: text,
+  fingerprint: text,
   sort: oneOf("ip", "port", "service", "first_seen_at", "last_seen_at"),
   dir,
 };

@@ -148,6 +148,7 @@ pub struct DeviceInfo {
 
 /// What answers at an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Service {
     /// Where.
     pub endpoint: Endpoint,

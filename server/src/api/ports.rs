@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use portreeve_model::Transport;
+use portreeve_model::{Service, Transport};
 
 use super::{
     ApiRouter, Json, Page, Path, Problem, Query,
@@ -19,9 +19,10 @@ use super::{
 use crate::{
     auth::{Access, Caller, Permission},
     input::PortCursor,
+    policy::weakness::{self, Weakness},
     state::AppState,
     store::{
-        ports::{self as store, Port, PortFilter, PortInterval, PortSort},
+        ports::{self as store, Port, PortFilter, PortInterval, PortSort, SamePlace},
         rules::{PortRule, RuleType},
     },
 };
@@ -64,6 +65,15 @@ pub(super) struct PortsQuery {
     limit: Option<i64>,
 }
 
+/// What the ports show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct FingerprintQuery {
+    /// A fingerprint as details have it: `ssh-key:SHA256:…`, `cert:…` (SHA-256), `hassh:…`, `jarm:…`, `ja3s:…` or
+    /// `favicon:…` (MurmurHash3).
+    fingerprint: Option<String>,
+}
+
 impl PortsQuery {
     /// The filter, or what is wrong with the query.
     pub(super) fn filter(
@@ -96,6 +106,7 @@ impl PortsQuery {
             service: filter_text("service", self.service.as_deref())?,
             protocol: self.protocol.map(Transport::as_str),
             search: filter_text("search", self.search.as_deref())?,
+            fingerprint: None,
             sort,
             descending,
             after,
@@ -131,8 +142,12 @@ struct PortDetail {
     #[serde(flatten)]
     port: Port,
     /// The whole finding about the service: TLS, SSH, HTTP, evidence.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Service>)]
     service: Option<Value>,
+    /// What is wrong with the service by what it shows, worst first.
+    weaknesses: Vec<Weakness>,
+    /// Other open places with the same SSH host key or certificate, for each at most 20.
+    also_on: Vec<SamePlace>,
     /// When it was open, newest first, at most 100.
     intervals: Vec<PortInterval>,
 }
@@ -158,14 +173,16 @@ struct PortAllow {
 
 /// Lists the ports that are open now.
 #[utoipa::path(get, path = "/api/ports", tag = "ports",
-    params(PortsQuery),
+    params(PortsQuery, FingerprintQuery),
     responses((status = 200, body = PortList), (status = 400, description = "Wrong range or order")))]
 async fn list_ports(
     State(state): State<AppState>,
     caller: Caller,
     Query(query): Query<PortsQuery>,
+    Query(shown): Query<FingerprintQuery>,
 ) -> Result<Json<PortList>, Problem> {
-    let filter = query.filter(PortSort::Ip, false)?;
+    let mut filter = query.filter(PortSort::Ip, false)?;
+    filter.fingerprint = filter_text("fingerprint", shown.fingerprint.as_deref())?;
     let (ports, total) = store::list(&state.pool, caller.visible_networks(), &filter).await?;
     let last = ports.last().map(|port| PortCursor { address: port.ip, port: port.port, id: port.id });
     let next_cursor = filter.next_cursor(last, ports.len());
@@ -186,7 +203,11 @@ async fn show_port(
     let port = port.ok_or_else(|| Problem::not_found("Open port not found"))?;
     let service = store::service_detail(&state.pool, port_id).await?;
     let intervals = store::intervals(&state.pool, scope, port.global_port_id).await?;
-    Ok(Json(PortDetail { port, service, intervals }))
+    // What an older version stored, and can no longer be read, is shown without being judged.
+    let known = service.as_ref().and_then(|service| Service::deserialize(service).ok());
+    let weaknesses = known.map_or_else(Vec::new, |known| weakness::of(&known, state.clock.now()));
+    let also_on = store::also_on(&state.pool, scope, port_id).await?;
+    Ok(Json(PortDetail { port, service, weaknesses, also_on, intervals }))
 }
 
 /// Allows a port in its network: makes a rule.
@@ -214,12 +235,16 @@ async fn allow_port(
 
 #[cfg(test)]
 mod tests {
+    use portreeve_model::{DeviceInfo, SshAudit, SshHostKey, protocol::Record};
     use serde_json::{Value, json};
 
     use crate::{
         api::fixtures::{Lab, assert_times_are_utc},
         auth::Role,
-        test_support::{Client, TestApp},
+        test_support::{
+            Client, TestApp,
+            scans::{Worker, network, open, service},
+        },
     };
 
     async fn listed(client: &Client, query: &str) -> Vec<String> {
@@ -376,6 +401,89 @@ mod tests {
         let endpoint = viewer.get(&format!("/api/global-ports/{}", closed["global_port_id"])).await.json();
         assert_eq!((&endpoint["is_open"], &endpoint["seen_by_networks"]), (&json!(false), &json!([office])));
         viewer.get("/api/global-ports/999").await.assert_problem(404, "Global open port not found");
+    }
+
+    #[tokio::test]
+    async fn what_a_service_shows_is_judged_and_found_elsewhere() {
+        let app = TestApp::new().await;
+        let worker = Worker::new(&app, "a").await;
+        let network_id = network(&app, "n", worker.client.agent_id()).await;
+        let key = SshHostKey {
+            kind: "ssh-rsa".into(),
+            bits: Some(1024),
+            fingerprint: "SHA256:abc".into(),
+            is_weak: true,
+            notes: Vec::new(),
+        };
+        let audit = SshAudit {
+            keys: vec![key],
+            hassh: Some("ab".repeat(16)),
+            auth_methods: Some(vec!["password".into()]),
+            ..SshAudit::default()
+        };
+        let mut records = Vec::new();
+        for ip in ["10.99.0.7", "10.99.0.8"] {
+            let mut ssh = service(&app, ip, 22, "ssh", "OpenSSH", "9.2p1");
+            ssh.hostname = Some(format!("host-{ip}").into());
+            ssh.ssh = Some(audit.clone());
+            records.extend([open(&app, ip, 22), Record::Service(Box::new(ssh))]);
+        }
+        let mut other = service(&app, "10.99.0.9", 22, "ssh", "OpenSSH", "9.2p1");
+        other.ssh = Some(SshAudit { hassh: Some("ab".repeat(16)), ..SshAudit::default() });
+        other.announced = Some(DeviceInfo { name: Some("printer-3".into()), ..DeviceInfo::default() });
+        records.extend([open(&app, "10.99.0.9", 22), Record::Service(Box::new(other))]);
+        worker.scan(network_id, &records).await;
+
+        let viewer = app.login(Role::Viewer).await;
+        let with = async |fingerprint: &str| listed(&viewer, &format!("fingerprint={fingerprint}")).await;
+        assert_eq!(with("ssh-key:SHA256:abc").await, ["10.99.0.7:22", "10.99.0.8:22"]);
+        let hassh = format!("hassh:{}", "ab".repeat(16));
+        assert_eq!(with(&hassh).await.len(), 3);
+        assert!(with("ssh-key:SHA256:ab").await.is_empty(), "only the whole value counts");
+
+        let found = viewer.get("/api/ports?fingerprint=ssh-key:SHA256:abc").await.json();
+        assert_eq!(found["total"], 2);
+        let shown = viewer.get(&format!("/api/ports/{}", found["ports"][0]["id"])).await.json();
+        assert_eq!(shown["service"]["ssh"]["keys"][0]["bits"], 1024);
+        let kinds: Vec<_> =
+            shown["weaknesses"].as_array().unwrap().iter().map(|weakness| &weakness["kind"]).collect();
+        assert_eq!(kinds, ["ssh_insecure_auth", "ssh_weak_host_key"]);
+        // What many servers of one make have in common says nothing of who they are.
+        assert_eq!(
+            shown["also_on"],
+            json!([{ "fingerprint": "ssh-key:SHA256:abc", "port_id": found["ports"][1]["id"], "protocol": "tcp",
+                     "host_id": found["ports"][1]["host_id"], "hostname": "host-10.99.0.8", "ip": "10.99.0.8",
+                     "port": 22 }])
+        );
+
+        let overview = async |id: &Value| viewer.get(&format!("/api/hosts/{id}/overview")).await.json();
+        let host = overview(&found["ports"][0]["host_id"]).await;
+        let evidence: Vec<_> =
+            host["identifiers"].as_array().unwrap().iter().map(|one| (&one["kind"], &one["value"])).collect();
+        assert_eq!(
+            evidence,
+            [(&json!("name"), &json!("host-10.99.0.7")), (&json!("ssh_host_key"), &json!("SHA256:abc"))]
+        );
+        assert_eq!(host["announcements"][0]["hostname"], "host-10.99.0.7");
+        let printer = viewer.get("/api/ports?ip_range=10.99.0.9/32").await.json();
+        let announced = overview(&printer["ports"][0]["host_id"]).await;
+        assert_eq!(announced["announcements"][0]["announced"]["name"], "printer-3");
+        let audits = viewer.get("/api/ssh/hosts/10.99.0.7").await.json();
+        assert_eq!(audits["total"], 1);
+    }
+
+    #[tokio::test]
+    async fn fingerprints_are_found_by_their_index() {
+        let app = TestApp::new().await;
+        let mut plain = app.pool().begin().await.unwrap();
+        sqlx::query("set local enable_seqscan = off").execute(&mut *plain).await.unwrap();
+        let plan: Vec<String> = sqlx::query_scalar(
+            "explain select id from ports where closed_at is null and fingerprints @> array['cert:ab']",
+        )
+        .fetch_all(&mut *plain)
+        .await
+        .unwrap();
+        assert!(plan.join(" ").contains("ports_fingerprints_idx"), "{plan:?}");
     }
 
     #[tokio::test]

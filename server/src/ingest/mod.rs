@@ -15,6 +15,7 @@ use portreeve_model::{
 use sqlx::PgConnection;
 
 pub mod decode;
+pub mod fingerprints;
 
 use crate::store::ingest as store;
 pub use crate::store::ingest::OpenedPort;
@@ -248,6 +249,7 @@ pub async fn apply(db: &mut PgConnection, origin: &Origin, sightings: &Sightings
     let identified = store::apply_services(&mut *db, origin, &services).await?;
     let profiles: Vec<_> = sightings.profiles.values().collect();
     store::apply_profiles(&mut *db, &profiles).await?;
+    store::record_identifiers(&mut *db, origin, &services).await?;
     store::record_ssh_audits(&mut *db, origin, &services).await?;
     store::record_certificates(&mut *db, origin, &services).await?;
     store::count_run(&mut *db, origin.scan_id, sightings.hosts.len() as i32).await?;

@@ -14,6 +14,7 @@ use portreeve_model::Transport;
 use crate::input::RulePorts;
 
 pub mod severity;
+pub mod weakness;
 
 /// What a rule says about the ports it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

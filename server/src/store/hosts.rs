@@ -35,6 +35,8 @@ pub struct Host {
     pub os: Option<String>,
     /// What kind of device it is.
     pub device_type: Option<String>,
+    /// 0-100: how sure that is.
+    pub device_confidence: Option<i16>,
     /// A name given by people.
     pub label: Option<String>,
     /// What people say of it.
@@ -205,7 +207,7 @@ macro_rules! select_hosts {
     ($name:literal, $order:literal, $($chosen:expr),+) => {
         concat!("-- ", $name, "
 select h.id, h.address as ip, h.hostname, h.hostname_source, h.is_pingable, h.is_up,
-       upper(h.mac_address::text) as mac_address, h.mac_vendor, h.os, h.device_type, h.label, h.user_comment,
+       upper(h.mac_address::text) as mac_address, h.mac_vendor, h.os, h.device_type, h.device_confidence, h.label, h.user_comment,
        h.owner, h.zone, h.criticality, h.is_trusted, h.risk_score, h.risk_level, h.first_seen_at, h.last_seen_at,
        array(select network_id from host_networks
               where host_id = h.id and ($1::bigint[] is null or network_id = any($1))

@@ -11,7 +11,7 @@ use portreeve_model::{HostProfile, SafeText, Service, SshAlgorithm, TlsCertifica
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::ingest::{HostRow, Origin, PortRow};
+use crate::ingest::{HostRow, Origin, PortRow, fingerprints};
 
 /// A port that a batch opened or identified.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -266,9 +266,9 @@ pub async fn apply_services(
         with said as materialized (
             select * from unnest($3::inet[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                                  $10::text[], $11::text[], $12::smallint[], $13::jsonb[], $14::timestamptz[],
-                                 $15::text[], $16::text[], $17::text[])
+                                 $15::text[], $16::text[], $17::text[], $18::text[])
                 as s(address, port, transport, service, product, vendor, version, banner, verdict, confidence,
-                     detail, seen_at, os, device, hostname)
+                     detail, seen_at, os, device, hostname, fingerprints)
         ), old as materialized (
             select p.id, p.global_port_id, p.host_id, p.service as old_service, p.product as old_product,
                    p.version as old_version, p.identified_at as old_identified_at, s.*
@@ -279,7 +279,8 @@ pub async fn apply_services(
         ), written as (
             update ports p set service = o.service, product = o.product, vendor = o.vendor, version = o.version,
                 banner = coalesce(o.banner, p.banner), verdict = o.verdict, confidence = o.confidence,
-                detail = coalesce(o.detail, p.detail), identified_at = o.seen_at
+                detail = coalesce(o.detail, p.detail), fingerprints = string_to_array(o.fingerprints, ' '),
+                identified_at = o.seen_at
             from old o where p.id = o.id
         ), everywhere as (
             update global_ports g set service = coalesce(o.service, g.service), product = coalesce(o.product, g.product),
@@ -336,6 +337,11 @@ pub async fn apply_services(
     .bind(column(services, |service| {
         owned(service.hostname.as_ref()).map(|name| name.chars().take(255).collect::<String>())
     }))
+    .bind(column(services, |service| {
+        let found = fingerprints::of(service);
+        // None of them has a blank in it.
+        (!found.is_empty()).then(|| found.join(" "))
+    }))
     .persistent(false)
     .fetch_all(db)
     .await
@@ -349,18 +355,85 @@ pub async fn apply_profiles(db: &mut PgConnection, profiles: &[&HostProfile]) ->
     sqlx::query(
         "-- apply_profiles
         update hosts h set os = coalesce(p.os, h.os), device_type = coalesce(p.device, h.device_type),
+            device_confidence = case when p.device is null then h.device_confidence else p.confidence end,
             device_reasons = p.reasons
-        from unnest($1::inet[], $2::text[], $3::text[], $4::jsonb[]) as p(address, os, device, reasons)
+        from unnest($1::inet[], $2::text[], $3::text[], $4::smallint[], $5::jsonb[])
+            as p(address, os, device, confidence, reasons)
         where h.address = p.address",
     )
     .bind(column(profiles, |profile| profile.address))
     .bind(column(profiles, |profile| owned(profile.os.as_ref())))
     .bind(column(profiles, |profile| owned(profile.device.as_ref())))
+    .bind(column(profiles, |profile| i16::from(profile.device_confidence.min(100))))
     .bind(column(profiles, |profile| json(&profile.reasons)))
     .persistent(false)
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Keeps what says who a host is: its keys, its certificates, and the names and serial numbers it gives itself.
+pub async fn record_identifiers(
+    db: &mut PgConnection,
+    origin: &Origin,
+    services: &[&Service],
+) -> sqlx::Result<()> {
+    let mut told: Vec<_> = services
+        .iter()
+        .flat_map(|service| {
+            identifiers(service).into_iter().map(|(kind, value)| (kind, value, service.endpoint.address))
+        })
+        .collect();
+    told.sort();
+    told.dedup();
+    if told.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- record_identifiers
+        insert into host_identifiers as i (host_id, kind, value, first_seen_at, last_seen_at)
+        select h.id, s.kind, s.value, $4, $4
+        from unnest($1::text[], $2::text[], $3::inet[]) as s(kind, value, address) join hosts h on h.address = s.address
+        order by s.kind, s.value, h.id
+        on conflict (kind, value, host_id) do update set last_seen_at = excluded.last_seen_at
+            where i.last_seen_at < excluded.last_seen_at - interval '1 minute'",
+    )
+    .bind(column(&told, |(kind, ..)| *kind))
+    .bind(column(&told, |(_, value, _)| value.clone()))
+    .bind(column(&told, |(.., address)| *address))
+    .bind(origin.now)
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Kind and value, as `host_identifiers` has them.
+fn identifiers(service: &Service) -> Vec<(&'static str, String)> {
+    let shown = fingerprints::of(service).into_iter().filter_map(|fingerprint| {
+        let (kind, value) = fingerprint.split_once(':')?;
+        match kind {
+            "cert" => Some(("certificate", value.to_owned())),
+            "ssh-key" => Some(("ssh_host_key", value.to_owned())),
+            _ => None,
+        }
+    });
+    let announced = service.announced.as_ref();
+    let ntlm = service.ntlm.as_ref();
+    let names = [
+        service.hostname.as_ref(),
+        announced.and_then(|device| device.name.as_ref()),
+        ntlm.and_then(|ntlm| ntlm.dns_name.as_ref()),
+        ntlm.and_then(|ntlm| ntlm.netbios_name.as_ref()),
+    ];
+    let names = names.into_iter().map(|name| ("name", name));
+    let serial = [("serial", announced.and_then(|device| device.serial.as_ref()))];
+    let told = names.chain(serial).filter_map(|(kind, text)| {
+        // An index entry has its limits.
+        let value: String = owned(text)?.chars().take(255).collect();
+        Some((kind, value))
+    });
+    shown.chain(told).collect()
 }
 
 /// Keeps what SSH servers offer, one row a run.

@@ -9,7 +9,10 @@ use sqlx::{FromRow, PgExecutor, PgPool};
 use utoipa::ToSchema;
 
 use super::{Scope, contains_pattern};
-use crate::input::{AddressRange, PortCursor};
+use crate::{
+    ingest::fingerprints::IDENTIFYING,
+    input::{AddressRange, PortCursor},
+};
 
 /// A port that is open now in one network.
 #[derive(Clone, Debug, Serialize, ToSchema, FromRow)]
@@ -128,6 +131,8 @@ pub struct PortFilter<'a> {
     pub protocol: Option<&'a str>,
     /// Part of address, host name, service, product, version or banner.
     pub search: Option<&'a str>,
+    /// Shows this fingerprint, as `ssh-key:SHA256:…`. Endpoints over all networks have none.
+    pub fingerprint: Option<&'a str>,
     /// Order.
     pub sort: PortSort,
     /// Backwards.
@@ -181,7 +186,8 @@ macro_rules! list_in_order {
             $order,
             " and p.closed_at is null",
             port_condition!(),
-            " and ($10::inet is null or (p.address, p.port, p.id) > ($10, $11, $12)) order by ",
+            " and ($10::inet is null or (p.address, p.port, p.id) > ($10, $11, $12))
+              and ($15::text is null or p.fingerprints @> array[$15]) order by ",
             $order,
             " offset $13 limit $14"
         )
@@ -217,6 +223,7 @@ pub async fn list(db: &PgPool, scope: Scope<'_>, filter: &PortFilter<'_>) -> sql
         .bind(filter.after.map(|after| after.id))
         .bind(filter.offset)
         .bind(filter.limit)
+        .bind(filter.fingerprint)
         .persistent(false)
         .fetch_all(db)
         .await?;
@@ -225,7 +232,7 @@ pub async fn list(db: &PgPool, scope: Scope<'_>, filter: &PortFilter<'_>) -> sql
         "-- count_ports
          select count(*) from ports p left join hosts h on h.id = p.host_id
           where ($1::bigint[] is null or p.network_id = any($1)) and ($2::bigint is null or p.network_id = $2)
-            and p.closed_at is null",
+            and p.closed_at is null and ($10::text is null or p.fingerprints @> array[$10])",
         port_condition!()
     ))
     .bind(scope)
@@ -237,6 +244,7 @@ pub async fn list(db: &PgPool, scope: Scope<'_>, filter: &PortFilter<'_>) -> sql
     .bind(&service)
     .bind(filter.protocol)
     .bind(&search)
+    .bind(filter.fingerprint)
     .persistent(false)
     .fetch_one(db)
     .await?;
@@ -273,6 +281,93 @@ pub async fn service_detail(db: impl PgExecutor<'_>, id: i64) -> sqlx::Result<Op
         .bind(id)
         .fetch_one(db)
         .await
+}
+
+/// Another place that shows the same fingerprint.
+#[derive(Clone, Debug, Serialize, ToSchema, FromRow)]
+pub struct SamePlace {
+    /// What both show, as `ssh-key:SHA256:…` or `cert:…`.
+    pub fingerprint: String,
+    /// Number of the stretch of being open.
+    pub port_id: i64,
+    /// The host behind the address.
+    pub host_id: Option<i64>,
+    /// Its name.
+    pub hostname: Option<String>,
+    /// Its address.
+    #[schema(value_type = String)]
+    pub ip: IpAddr,
+    /// Port number.
+    #[sqlx(try_from = "i32")]
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+}
+
+/// Other open places with a host key or certificate of this one, for each at most 20, by address.
+pub async fn also_on(db: impl PgExecutor<'_>, scope: Scope<'_>, id: i64) -> sqlx::Result<Vec<SamePlace>> {
+    sqlx::query_as(
+        "-- ports_with_the_same_fingerprint
+         select f.fingerprint, o.id as port_id, o.host_id, h.hostname, o.address as ip, o.port, o.transport as protocol
+           from ports p
+          cross join lateral unnest(p.fingerprints) as f(fingerprint)
+          cross join lateral (
+                select distinct on (b.address, b.port, b.transport) b.*
+                  from ports b
+                 where b.closed_at is null and b.fingerprints @> array[f.fingerprint]
+                   and b.global_port_id <> p.global_port_id
+                   and ($1::bigint[] is null or b.network_id = any($1))
+                 order by b.address, b.port, b.transport limit 20) o
+           left join hosts h on h.id = o.host_id
+          where p.id = $2 and split_part(f.fingerprint, ':', 1) = any($3)
+          order by f.fingerprint, o.address, o.port, o.transport",
+    )
+    .bind(scope)
+    .bind(id)
+    .bind(IDENTIFYING.as_slice())
+    .fetch_all(db)
+    .await
+}
+
+/// What a service at a host says of the host.
+#[derive(Clone, Debug, Serialize, ToSchema, FromRow)]
+pub struct HostAnnouncement {
+    /// Port number.
+    #[sqlx(try_from = "i32")]
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// Which service said it.
+    pub service_guess: Option<String>,
+    /// The name it gives the host.
+    pub hostname: Option<String>,
+    /// The device's own words.
+    #[schema(value_type = Option<portreeve_model::DeviceInfo>)]
+    pub announced: Option<Value>,
+    /// What its log-in by NTLM tells.
+    #[schema(value_type = Option<portreeve_model::NtlmInfo>)]
+    pub ntlm: Option<Value>,
+}
+
+/// What the services of a host say of it, by port, at most 50.
+pub async fn announcements(
+    db: impl PgExecutor<'_>,
+    scope: Scope<'_>,
+    host_id: i64,
+) -> sqlx::Result<Vec<HostAnnouncement>> {
+    sqlx::query_as(
+        "-- announcements_of_host
+         select distinct on (port, transport) port, transport as protocol, service as service_guess,
+                detail ->> 'hostname' as hostname, detail -> 'announced' as announced, detail -> 'ntlm' as ntlm
+           from ports
+          where host_id = $2 and closed_at is null and ($1::bigint[] is null or network_id = any($1))
+            and detail ?| array['hostname', 'announced', 'ntlm']
+          order by port, transport, identified_at desc limit 50",
+    )
+    .bind(scope)
+    .bind(host_id)
+    .fetch_all(db)
+    .await
 }
 
 /// The stretches of time an endpoint was open, newest first, at most 100.

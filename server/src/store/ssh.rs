@@ -12,6 +12,7 @@ use super::{Scope, contains_pattern};
 
 /// What an SSH server offered in one run.
 #[derive(Clone, Debug, Serialize, ToSchema, FromRow)]
+#[schema(as = SshAuditOfScan)]
 pub struct SshAudit {
     /// Number of the row.
     pub id: i64,
@@ -57,6 +58,13 @@ pub struct SshAudit {
     pub has_weak_ciphers: bool,
     /// Whether a key exchange is weak.
     pub has_weak_kex: bool,
+    /// Whether a message authentication code is weak.
+    pub has_weak_macs: bool,
+    /// Fingerprint of what it offers, MD5 in hexadecimal.
+    pub hassh: Option<String>,
+    /// Fingerprints of its keys, as `SHA256:…`.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub host_keys: Option<Value>,
 }
 
 /// The newest audit of a server, with what is needed of the one before to tell what changed.
@@ -106,7 +114,7 @@ macro_rules! audit_columns {
         "s.id, s.scan_id, s.network_id, n.name as network_name, s.address as host_ip, s.port,
        s.observed_at as timestamp, s.publickey_enabled, s.password_enabled, s.keyboard_interactive_enabled,
        s.ssh_version, s.protocol_version, s.server_banner, s.supported_ciphers, s.kex_algorithms, s.host_key_types,
-       s.mac_algorithms, s.has_weak_ciphers, s.has_weak_kex"
+       s.mac_algorithms, s.has_weak_ciphers, s.has_weak_kex, s.has_weak_macs, s.hassh, s.host_keys"
     };
 }
 

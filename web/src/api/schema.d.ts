@@ -2114,6 +2114,17 @@ export interface components {
        */
       date: string;
     };
+    /** @description Another reading of the same replies, weaker than the chosen one. */
+    Alternative: {
+      /**
+       * Format: int32
+       * @description 0-100.
+       */
+      confidence: number;
+      /** @description The service's name. */
+      name: components["schemas"]["SafeText"];
+      product?: components["schemas"]["SafeText"] | null;
+    };
     /** @description A new key. */
     ApiKeyCreated: components["schemas"]["ApiKeyResponse"] & {
       /** @description The key itself, shown this once: send it as `Authorization: Bearer …` or `X-API-Key`. */
@@ -2372,6 +2383,20 @@ export interface components {
     };
     /** @description The text of a problem, or for 422 its list of mistakes: the two shapes that OPM's clients read. */
     Detail: components["schemas"]["FieldError"][] | string;
+    /** @description What a device says of itself by SNMP, multicast DNS, UPnP, WS-Discovery or NetBIOS. */
+    DeviceInfo: {
+      description?: components["schemas"]["SafeText"] | null;
+      location?: components["schemas"]["SafeText"] | null;
+      mac?: components["schemas"]["SafeText"] | null;
+      model?: components["schemas"]["SafeText"] | null;
+      name?: components["schemas"]["SafeText"] | null;
+      object_id?: components["schemas"]["SafeText"] | null;
+      serial?: components["schemas"]["SafeText"] | null;
+      /** @description Kinds of services that it announces, as `_ipp._tcp`. */
+      services?: components["schemas"]["SafeText"][];
+      vendor?: components["schemas"]["SafeText"] | null;
+      version?: components["schemas"]["SafeText"] | null;
+    };
     /** @description A host that was found. */
     DiscoveredHostData: {
       hostname?: string | null;
@@ -2399,6 +2424,18 @@ export interface components {
        * @description How many.
        */
       count: number;
+    };
+    /** @description One place a service can answer at. */
+    Endpoint: {
+      /** @description The host's address. */
+      address: string;
+      /**
+       * Format: int32
+       * @description The port number.
+       */
+      port: number;
+      /** @description The transport the port belongs to. */
+      transport: components["schemas"]["Transport"];
     };
     /** @description A one-time token to be made. */
     EnrollmentTokenCreateRequest: {
@@ -2478,6 +2515,14 @@ export interface components {
           /** @enum {string} */
           event: "scan";
         };
+    /** @description Why a field says what it says. */
+    Evidence: {
+      entry?: components["schemas"]["SafeText"] | null;
+      /** @description The field explained: `service`, `product`, `version`, `os`, `device` … */
+      field: components["schemas"]["SafeText"];
+      /** @description Where it was read, as ``Server` header` or `SSH identification line`. */
+      source: components["schemas"]["SafeText"];
+    };
     /** @description One thing that is wrong with the input. */
     FieldError: {
       /** @description What was given there. */
@@ -2604,6 +2649,11 @@ export interface components {
     Host: {
       /** @description `low`, `normal`, `high` or `critical`. */
       criticality: string;
+      /**
+       * Format: int32
+       * @description 0-100: how sure that is.
+       */
+      device_confidence?: number | null;
       /** @description What kind of device it is. */
       device_type?: string | null;
       /**
@@ -2681,6 +2731,22 @@ export interface components {
        * @description Given up; null while in use.
        */
       until?: string | null;
+    };
+    /** @description What a service at a host says of the host. */
+    HostAnnouncement: {
+      announced?: components["schemas"]["DeviceInfo"] | null;
+      /** @description The name it gives the host. */
+      hostname?: string | null;
+      ntlm?: components["schemas"]["NtlmInfo"] | null;
+      /**
+       * Format: int32
+       * @description Port number.
+       */
+      port: number;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol: string;
+      /** @description Which service said it. */
+      service_guess?: string | null;
     };
     /** @description A claimed discovery, with what is known already. */
     HostDiscoveryJobClaimResponse: {
@@ -2775,8 +2841,10 @@ export interface components {
       addresses: components["schemas"]["HostAddress"][];
       /** @description Alerts that are not acknowledged, newest first, at most 100. */
       alerts: components["schemas"]["Alert"][];
+      /** @description What its services say of it, by port, at most 50. */
+      announcements: components["schemas"]["HostAnnouncement"][];
       /** @description Why it is taken for the device it is taken for. */
-      device_reasons: Record<string, never>[];
+      device_reasons: components["schemas"]["VoteReason"][];
       /** @description The host. */
       host: components["schemas"]["Host"];
       /** @description Evidence of who it is. */
@@ -2876,6 +2944,29 @@ export interface components {
        * @default null
        */
       zone?: string | null;
+    };
+    /** @description What a web server answered to `GET /`. */
+    HttpInfo: {
+      /**
+       * Format: int32
+       * @description MurmurHash3 of the base64 favicon, as search engines for devices use it.
+       */
+      favicon_mmh3?: number | null;
+      location?: components["schemas"]["SafeText"] | null;
+      realm?: components["schemas"]["SafeText"] | null;
+      /** @description Redirects on the same host that were followed, as they were given. */
+      redirects?: components["schemas"]["SafeText"][];
+      server?: components["schemas"]["SafeText"] | null;
+      /** @description `Server` and `Via` headers of all answers, each once: a proxy before an application shows both. */
+      servers?: components["schemas"]["SafeText"][];
+      /**
+       * Format: int32
+       * @description Status code.
+       */
+      status: number;
+      /** @description Products behind or beside the server, as `PHP/8.2`. */
+      technologies?: components["schemas"]["SafeText"][];
+      title?: components["schemas"]["SafeText"] | null;
     };
     /** @description Work for an agent. */
     Job: {
@@ -3451,6 +3542,15 @@ export interface components {
        */
       zone?: string | null;
     };
+    /** @description What a Windows machine, or one that speaks its log-in protocol, tells in its NTLM challenge. */
+    NtlmInfo: {
+      build?: components["schemas"]["SafeText"] | null;
+      dns_domain?: components["schemas"]["SafeText"] | null;
+      dns_name?: components["schemas"]["SafeText"] | null;
+      forest?: components["schemas"]["SafeText"] | null;
+      netbios_domain?: components["schemas"]["SafeText"] | null;
+      netbios_name?: components["schemas"]["SafeText"] | null;
+    };
     /** @description Open alerts by severity as of now. */
     OpenAlerts: {
       /**
@@ -3646,10 +3746,13 @@ export interface components {
     };
     /** @description A port with all that is known of it. */
     PortDetail: components["schemas"]["Port"] & {
+      /** @description Other open places with the same SSH host key or certificate, for each at most 20. */
+      also_on: components["schemas"]["SamePlace"][];
       /** @description When it was open, newest first, at most 100. */
       intervals: components["schemas"]["PortInterval"][];
-      /** @description The whole finding about the service: TLS, SSH, HTTP, evidence. */
-      service?: Record<string, never> | null;
+      service?: components["schemas"]["Service"] | null;
+      /** @description What is wrong with the service by what it shows, worst first. */
+      weaknesses: components["schemas"]["Weakness"][];
     };
     /** @description A port that a running scan found or identified. */
     PortEvent: {
@@ -3880,6 +3983,32 @@ export interface components {
      *     [`SafeText::MAX_BYTES`]. HTML and CSV escaping stay the business of whoever writes those.
      */
     SafeText: string;
+    /** @description Another place that shows the same fingerprint. */
+    SamePlace: {
+      /** @description What both show, as `ssh-key:SHA256:…` or `cert:…`. */
+      fingerprint: string;
+      /**
+       * Format: int64
+       * @description The host behind the address.
+       */
+      host_id?: number | null;
+      /** @description Its name. */
+      hostname?: string | null;
+      /** @description Its address. */
+      ip: string;
+      /**
+       * Format: int32
+       * @description Port number.
+       */
+      port: number;
+      /**
+       * Format: int64
+       * @description Number of the stretch of being open.
+       */
+      port_id: number;
+      /** @description `tcp`, `udp` or `sctp`. */
+      protocol: string;
+    };
     /** @description A run of a network's scan. */
     Scan: {
       /**
@@ -4016,7 +4145,7 @@ export interface components {
          */
         open_ports_total: number;
         /** @description What SSH servers offered, at most 1000. */
-        ssh_scan_results: components["schemas"]["SshAudit"][];
+        ssh_scan_results: components["schemas"]["SshAuditOfScan"][];
       };
     /** @description How two scans differ. Each list has at most 10000 ports; the counts are of all. */
     ScanDiff: {
@@ -4410,7 +4539,7 @@ export interface components {
     /** @description SSH servers of a scan. */
     ScanSshList: {
       /** @description By address and port, at most 1000. */
-      ssh_results: components["schemas"]["SshAudit"][];
+      ssh_results: components["schemas"]["SshAuditOfScan"][];
     };
     /** @description A scan that was asked for. */
     ScanTriggered: {
@@ -4451,6 +4580,46 @@ export interface components {
       next_runs_local: string[];
       /** @description The zone it is meant in. */
       time_zone: string;
+    };
+    /** @description What answers at an endpoint. */
+    Service: {
+      /** @description Weaker readings, best first, at most 5. */
+      alternatives?: components["schemas"]["Alternative"][];
+      announced?: components["schemas"]["DeviceInfo"] | null;
+      banner?: components["schemas"]["SafeText"] | null;
+      /**
+       * Format: int32
+       * @description 0-100: how sure the chosen reading is.
+       */
+      confidence: number;
+      /**
+       * Format: int32
+       * @description Connections opened to find all this out.
+       */
+      connections: number;
+      /** @description CPE 2.3 names, most exact first. */
+      cpe?: components["schemas"]["SafeText"][];
+      device?: components["schemas"]["SafeText"] | null;
+      /** @description Where. */
+      endpoint: components["schemas"]["Endpoint"];
+      /** @description Why the fields say what they say. */
+      evidence?: components["schemas"]["Evidence"][];
+      hostname?: components["schemas"]["SafeText"] | null;
+      http?: components["schemas"]["HttpInfo"] | null;
+      info?: components["schemas"]["SafeText"] | null;
+      name?: components["schemas"]["SafeText"] | null;
+      ntlm?: components["schemas"]["NtlmInfo"] | null;
+      os?: components["schemas"]["SafeText"] | null;
+      product?: components["schemas"]["SafeText"] | null;
+      revision?: components["schemas"]["SafeText"] | null;
+      /** @description When the conversation ended. */
+      seen_at_ms: components["schemas"]["Timestamp"];
+      ssh?: components["schemas"]["SshAudit"] | null;
+      tls?: components["schemas"]["TlsInfo"] | null;
+      vendor?: components["schemas"]["SafeText"] | null;
+      /** @description How the conversation ended. */
+      verdict: components["schemas"]["Verdict"];
+      version?: components["schemas"]["SafeText"] | null;
     };
     /** @description A session of one's own. */
     Session: {
@@ -4502,6 +4671,11 @@ export interface components {
       /** @description True until there is an account. */
       required: boolean;
     };
+    /**
+     * @description How serious an alert is, most serious first.
+     * @enum {string}
+     */
+    Severity: "critical" | "high" | "medium" | "info";
     /** @description Which SSH findings raise alerts in networks that have no alert settings of their own. */
     SshAlertDefaults: {
       /**
@@ -4582,16 +4756,47 @@ export interface components {
       /** @description The reasons, in words. */
       notes?: components["schemas"]["SafeText"][];
     };
-    /** @description What an SSH server offered in one run. */
+    /** @description What an SSH server offers before anyone has logged in. */
     SshAudit: {
+      /** @description Authentication methods offered to an unknown user, where they could be asked for. */
+      auth_methods?: components["schemas"]["SafeText"][] | null;
+      /** @description Encryption algorithms, server to client. */
+      ciphers: components["schemas"]["SshAlgorithm"][];
+      /** @description HASSH server fingerprint, MD5 in lower-case hexadecimal. */
+      hassh?: string | null;
+      /** @description Host key algorithms. */
+      host_key_types: components["schemas"]["SafeText"][];
+      /** @description Host key fingerprints, as `SHA256:…`. */
+      host_keys?: components["schemas"]["SafeText"][];
+      /** @description Key exchange algorithms. */
+      kex_algorithms: components["schemas"]["SshAlgorithm"][];
+      /** @description The same keys with kind and size. */
+      keys?: components["schemas"]["SshHostKey"][];
+      /** @description Message authentication codes. */
+      mac_algorithms: components["schemas"]["SshAlgorithm"][];
+      /** @description Protocol version, as `2.0`. */
+      protocol_version: components["schemas"]["SafeText"];
+      /** @description The whole identification line, as `SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7`. */
+      server_banner: components["schemas"]["SafeText"];
+      /** @description Software version, as `OpenSSH_9.2p1`. */
+      ssh_version: components["schemas"]["SafeText"];
+    };
+    /** @description What an SSH server offered in one run. */
+    SshAuditOfScan: {
       /** @description Whether a cipher is weak. */
       has_weak_ciphers: boolean;
       /** @description Whether a key exchange is weak. */
       has_weak_kex: boolean;
+      /** @description Whether a message authentication code is weak. */
+      has_weak_macs: boolean;
+      /** @description Fingerprint of what it offers, MD5 in hexadecimal. */
+      hassh?: string | null;
       /** @description The server's address. */
       host_ip: string;
       /** @description Host key algorithms. */
       host_key_types?: string[] | null;
+      /** @description Fingerprints of its keys, as `SHA256:…`. */
+      host_keys?: string[] | null;
       /**
        * Format: int64
        * @description Number of the row.
@@ -4655,7 +4860,7 @@ export interface components {
     /** @description The audits of one server. */
     SshHistory: {
       /** @description Newest first. */
-      history: components["schemas"]["SshAudit"][];
+      history: components["schemas"]["SshAuditOfScan"][];
       /** @description Its address. */
       host_ip: string;
       /**
@@ -4670,7 +4875,7 @@ export interface components {
       total: number;
     };
     /** @description An SSH server. */
-    SshHost: components["schemas"]["SshAudit"] & {
+    SshHost: components["schemas"]["SshAuditOfScan"] & {
       change_status?: components["schemas"]["SshChangeStatus"] | null;
       /** @description What changed since the audit before. */
       changes: components["schemas"]["SshConfigChange"][];
@@ -4684,6 +4889,22 @@ export interface components {
        * @description When that was.
        */
       last_scanned: string;
+    };
+    /** @description A key with which an SSH server proves who it is. */
+    SshHostKey: {
+      /**
+       * Format: int32
+       * @description Size in bits, where the kind has one.
+       */
+      bits?: number | null;
+      /** @description Fingerprint as `ssh-keygen -l` shows it: `SHA256:` and 43 characters. */
+      fingerprint: components["schemas"]["SafeText"];
+      /** @description Whether current practice advises against it. */
+      is_weak: boolean;
+      /** @description Kind, as `ssh-ed25519`. */
+      kind: components["schemas"]["SafeText"];
+      /** @description The reasons, in words. */
+      notes?: components["schemas"]["SafeText"][];
     };
     /** @description SSH servers. */
     SshHostList: {
@@ -4746,6 +4967,49 @@ export interface components {
      * @description Milliseconds since the Unix epoch, UTC.
      */
     Timestamp: number;
+    /** @description A certificate as a server presented it. Nothing in it has been verified. */
+    TlsCertificate: {
+      /** @description DNS names and addresses of the subject alternative name extension, at most 100. */
+      alternative_names?: components["schemas"]["SafeText"][];
+      /** @description Its end of validity had passed when it was seen. */
+      expired?: boolean;
+      /** @description Issuer's distinguished name. */
+      issuer: components["schemas"]["SafeText"];
+      /** @description Key algorithm and size, as `RSA 2048` or `ECDSA P-256`. */
+      key: components["schemas"]["SafeText"];
+      /** @description End of validity. */
+      not_after_ms: components["schemas"]["Timestamp"];
+      /** @description Start of validity. */
+      not_before_ms: components["schemas"]["Timestamp"];
+      /** @description Issuer and subject are the same. */
+      self_signed: boolean;
+      /** @description Serial number, lower-case hexadecimal. */
+      serial: components["schemas"]["SafeText"];
+      /** @description SHA-256 of the DER encoding, lower-case hexadecimal. */
+      sha256: string;
+      /** @description Signature algorithm, as `sha256WithRSAEncryption`. */
+      signature: components["schemas"]["SafeText"];
+      /** @description Subject's distinguished name. */
+      subject: components["schemas"]["SafeText"];
+    };
+    /** @description What a TLS server agreed to and presented. */
+    TlsInfo: {
+      alpn?: components["schemas"]["SafeText"] | null;
+      /** @description Leaf first, at most 10. */
+      certificates?: components["schemas"]["TlsCertificate"][];
+      cipher?: components["schemas"]["SafeText"] | null;
+      /** @description The server asked for a client certificate. */
+      client_certificate_requested?: boolean;
+      error?: components["schemas"]["SafeText"] | null;
+      /** @description Fingerprint of the ServerHello. */
+      ja3s?: string | null;
+      /** @description Fingerprint of the answers to ten hellos, where it was asked for. */
+      jarm?: string | null;
+      /** @description Negotiated version, as `TLSv1.3`. */
+      version: components["schemas"]["SafeText"];
+      /** @description Versions that the server agrees to, oldest first, where it was asked: `SSLv3` to `TLSv1.3`. */
+      versions?: components["schemas"]["SafeText"][];
+    };
     /** @description A session, for clients that do not keep cookies. */
     TokenResponse: {
       /** @description To be sent as `Authorization: Bearer …`. */
@@ -4871,6 +5135,19 @@ export interface components {
       password?: string | null;
       role?: components["schemas"]["Role"] | null;
     };
+    /**
+     * @description How a conversation with a port ended, where that itself is the finding.
+     * @enum {string}
+     */
+    Verdict:
+      | "closed-after-accept"
+      | "identified"
+      | "needs-client-certificate"
+      | "not-probed"
+      | "silent"
+      | "tarpit"
+      | "unreachable"
+      | "unrecognised";
     /** @description Which program answers. */
     VersionResponse: {
       /** @description Always `backend`, as OPM's clients expect. */
@@ -4880,6 +5157,41 @@ export interface components {
       /** @description As `0.1.0`. */
       version: string;
     };
+    /** @description Why a host is taken for what it is taken for. */
+    VoteReason: {
+      /**
+       * Format: int32
+       * @description How much it counts for the kind of device: 10 make it e times as likely. 0 for what is not about that.
+       */
+      points: number;
+      /** @description For people: `service jetdirect at port 9100`. */
+      text: components["schemas"]["SafeText"];
+    };
+    /** @description Something wrong with a service. */
+    Weakness: {
+      /** @description What it is about. */
+      kind: components["schemas"]["WeaknessKind"];
+      /** @description How serious. */
+      severity: components["schemas"]["Severity"];
+      /** @description A sentence for people; names in it are the host's own words. */
+      text: string;
+    };
+    /**
+     * @description What a weakness is about.
+     * @enum {string}
+     */
+    WeaknessKind:
+      | "ssh_insecure_auth"
+      | "ssh_weak_cipher"
+      | "ssh_weak_host_key"
+      | "ssh_weak_kex"
+      | "ssh_weak_mac"
+      | "tls_expired"
+      | "tls_expiring"
+      | "tls_not_yet_valid"
+      | "tls_old_version"
+      | "tls_self_signed"
+      | "tls_weak_certificate";
   };
   responses: never;
   parameters: never;
@@ -8399,6 +8711,11 @@ export interface operations {
       query?: {
         /** @description `next_cursor` of the page before; only in the order `ip` `asc`, and quicker than `offset`. */
         cursor?: string;
+        /**
+         * @description A fingerprint as details have it: `ssh-key:SHA256:…`, `cert:…` (SHA-256), `hassh:…`, `jarm:…`, `ja3s:…` or
+         *     `favicon:…` (MurmurHash3).
+         */
+        fingerprint?: string;
         /** @description A block (`192.0.2.0/24`) or a range (`192.0.2.10-192.0.2.50`). */
         ip_range?: string;
         /** @description Ports at most, 1-10000; left out, 50. */

@@ -28,62 +28,14 @@ export type Role = Schemas["Role"];
 export type ResolutionStatus = Schemas["ResolutionStatus"];
 
 /** The whole finding about a service, as `GET /api/ports/{port_id}` has it. All text in it is a stranger's. */
-export interface Finding {
-  verdict?: string;
-  confidence?: number;
-  revision?: string;
-  info?: string;
-  hostname?: string;
-  os?: string;
-  device?: string;
-  cpe?: string[];
-  banner?: string;
-  tls?: TlsFinding;
-  ssh?: SshFinding;
-  http?: HttpFinding;
-  evidence?: { field: string; source: string; entry?: string }[];
-  alternatives?: { name: string; product?: string; confidence: number }[];
-}
-
-export interface TlsFinding {
-  version?: string;
-  cipher?: string;
-  client_certificate_requested?: boolean;
-  certificates?: Certificate[];
-}
-
+export type Finding = Schemas["Service"];
+export type TlsFinding = Schemas["TlsInfo"];
 /** A certificate of a chain; the server's own comes first. */
-export interface Certificate {
-  subject?: string;
-  issuer?: string;
-  alternative_names?: string[];
-  not_before_ms?: number;
-  not_after_ms?: number;
-  self_signed?: boolean;
-  key?: string;
-  signature?: string;
-  sha256?: string;
-}
-
-export interface SshFinding {
-  host_key_types?: string[];
-  ciphers?: SshAlgorithm[];
-  kex_algorithms?: SshAlgorithm[];
-  mac_algorithms?: SshAlgorithm[];
-  auth_methods?: string[];
-}
-
-export interface SshAlgorithm {
-  name: string;
-  is_weak: boolean;
-  notes?: string[];
-}
-
-export interface HttpFinding {
-  status?: number;
-  title?: string;
-  server?: string;
-  location?: string;
-  realm?: string;
-  technologies?: string[];
-}
+export type Certificate = Schemas["TlsCertificate"];
+export type SshFinding = Schemas["SshAudit"];
+export type SshAlgorithm = Schemas["SshAlgorithm"];
+export type HttpFinding = Schemas["HttpInfo"];
+export type NtlmFinding = Schemas["NtlmInfo"];
+export type Announcement = Schemas["DeviceInfo"];
+export type Weakness = Schemas["Weakness"];
+export type SamePlace = Schemas["SamePlace"];

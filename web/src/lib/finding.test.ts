@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { evidenceBySource, validity } from "./finding";
+import { evidenceBySource, isOldTls, layers, note, sshKeys, validity, verdictText } from "./finding";
 
 const now = new Date("2026-05-01T00:00:00Z");
 const day = 86_400_000;
@@ -22,4 +22,40 @@ test("gathers evidence of one source and entry", () => {
     ["Service, version", "ssh/openssh"],
     ["OS", undefined],
   ]);
+});
+
+test("names layers outermost first, and roles only as far as they are known", () => {
+  const http = { status: 200, servers: ["nginx/1.24.0", "1.1 varnish"], technologies: ["PHP/8.2"] };
+  expect(layers({ tls: { version: "TLSv1.3" }, http }).map(({ role, name }) => `${role} ${name}`)).toEqual([
+    "Encryption TLSv1.3",
+    "Server or proxy nginx/1.24.0",
+    "Server or proxy 1.1 varnish",
+    "Application PHP/8.2",
+  ]);
+  expect(layers({ http: { status: 200, servers: ["nginx"] } })).toEqual([{ role: "Server", name: "nginx" }]);
+  expect(layers({})).toEqual([]);
+});
+
+test("lists each host key once", () => {
+  const keys = sshKeys({
+    server_banner: "",
+    protocol_version: "2.0",
+    ssh_version: "",
+    ciphers: [],
+    kex_algorithms: [],
+    mac_algorithms: [],
+    host_key_types: [],
+    host_keys: ["SHA256:a", "SHA256:b"],
+    keys: [{ kind: "ssh-rsa", bits: 1024, fingerprint: "SHA256:a", is_weak: true }],
+  });
+  expect(keys.map(({ kind, fingerprint }) => [kind, fingerprint])).toEqual([
+    ["ssh-rsa", "SHA256:a"],
+    [undefined, "SHA256:b"],
+  ]);
+});
+
+test("says verdicts in sentences and notes without marks", () => {
+  expect(verdictText("tarpit")).toMatch(/^A trap/);
+  expect(note("[FAIL] broken hash")).toBe("broken hash");
+  expect([isOldTls("TLSv1.1"), isOldTls("TLSv1.2")]).toEqual([true, false]);
 });

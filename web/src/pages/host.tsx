@@ -22,6 +22,8 @@ import { Time } from "@/ui/time";
 import { toast } from "@/ui/toast";
 import { NetworkLink, PortLink, Product, ServiceLink } from "@/ui/values";
 import { FindingOf } from "./finding";
+import { Fingerprint } from "./finding-part";
+import { announcedFacts, ntlmFacts } from "./finding-told";
 
 const route = getRouteApi("/app/hosts/$hostId");
 
@@ -180,7 +182,13 @@ function HostView({ overview }: { overview: HostOverview }) {
                 ],
                 ["Made by", host.mac_vendor],
                 ["Operating system", host.os],
-                ["Device", host.device_type],
+                [
+                  "Device",
+                  host.device_type &&
+                    (host.device_confidence == null
+                      ? host.device_type
+                      : `${host.device_type}, ${host.device_confidence} of 100 sure`),
+                ],
                 ["First seen", <Time key="f" at={host.first_seen_at} />],
                 ["Last seen", <Time key="l" at={host.last_seen_at} />],
                 [
@@ -194,6 +202,8 @@ function HostView({ overview }: { overview: HostOverview }) {
               ]}
             />
           </Section>
+          <WhatItIs overview={overview} />
+          <Announcements overview={overview} />
           {ssh_servers.map((ssh) => (
             <Ssh key={ssh.port} ssh={ssh} />
           ))}
@@ -258,6 +268,84 @@ function ServiceRow({ port }: { port: OpenPort }) {
         </div>
       )}
     </li>
+  );
+}
+
+/** Why the host is taken for what it is taken for, and what else says who it is. */
+function WhatItIs({ overview: { device_reasons, identifiers } }: { overview: HostOverview }) {
+  return (
+    <Section title="Why it is taken for that">
+      {device_reasons.length === 0 ? (
+        <p className="text-ink-2">No service told what the host is.</p>
+      ) : (
+        <ul>
+          {device_reasons.map((reason, index) => (
+            <li key={index} className="flex items-baseline justify-between gap-x-3">
+              <span className="min-w-0 foreign">{reason.text}</span>
+              {reason.points > 0 && (
+                <span className="figures shrink-0 text-sm text-ink-3" title="Weight for the kind of device">
+                  +{reason.points}
+                </span>
+              )}
+            </li>
+          ))}
+        </ul>
+      )}
+      {identifiers.length > 0 && (
+        <div className="mt-3 min-w-0">
+          <p className="label mb-1">Known by</p>
+          <ul>
+            {identifiers.map((each) => (
+              <li key={`${each.kind} ${each.value}`} className="min-w-0 foreign">
+                <span className="text-ink-3">{identifierNames[each.kind] ?? each.kind}</span>{" "}
+                <Identifier kind={each.kind} value={each.value} />
+              </li>
+            ))}
+          </ul>
+        </div>
+      )}
+    </Section>
+  );
+}
+
+const identifierNames: Record<string, string> = {
+  certificate: "certificate",
+  mac: "hardware address",
+  name: "name",
+  serial: "serial number",
+  ssh_host_key: "SSH host key",
+};
+
+/** What can be shown by other places too is a link to them. */
+function Identifier({ kind, value }: { kind: string; value: string }) {
+  if (kind === "certificate") return <Fingerprint kind="cert" value={value} />;
+  if (kind === "ssh_host_key") return <Fingerprint kind="ssh-key" value={value} />;
+  return <span className="figures break-all">{value}</span>;
+}
+
+/** What the host's services say of it. */
+function Announcements({ overview: { announcements } }: { overview: HostOverview }) {
+  if (announcements.length === 0) return null;
+  return (
+    <Section title="Names it announces">
+      <ul className="flex flex-col gap-3">
+        {announcements.map(({ port, protocol, service_guess, hostname, announced, ntlm }) => (
+          <li key={`${port}/${protocol}`} className="min-w-0">
+            <p className="label mb-1">
+              {service_guess ?? "Service"} at {port}/{protocol}
+            </p>
+            <Facts
+              className="grid-cols-2!"
+              items={[
+                ...(hostname ? ([["Host name", hostname]] as [string, string][]) : []),
+                ...(announced ? announcedFacts(announced) : []),
+                ...(ntlm ? ntlmFacts(ntlm) : []),
+              ]}
+            />
+          </li>
+        ))}
+      </ul>
+    </Section>
   );
 }
 

@@ -90,6 +90,7 @@ export function PortsPage() {
     ...(filter.ip && { ip_range: filter.ip }),
     ...(filter.protocol && { protocol: filter.protocol }),
     ...(filter.service && { service: filter.service }),
+    ...(filter.fingerprint && { fingerprint: filter.fingerprint }),
     ...portBounds(filter.port),
     sort_by: filter.sort ?? "ip",
     sort_dir: filter.dir ?? "asc",
@@ -100,7 +101,8 @@ export function PortsPage() {
   });
   const set = (change: Partial<typeof filter>) =>
     navigate({ search: (old) => ({ ...old, ...change }), replace: true });
-  const filtered = filter.network || filter.ip || filter.port || filter.service || filter.protocol;
+  const filtered =
+    filter.network || filter.ip || filter.port || filter.service || filter.protocol || filter.fingerprint;
 
   return (
     <Page
@@ -127,6 +129,13 @@ export function PortsPage() {
             value={filter.service ?? ""}
             placeholder="ssh"
             onChange={(service) => set({ service: service || undefined })}
+          />
+        </Field>
+        <Field label="Key or fingerprint" className="w-48">
+          <SearchInput
+            value={filter.fingerprint ?? ""}
+            placeholder="ssh-key:SHA256:…"
+            onChange={(fingerprint) => set({ fingerprint: fingerprint || undefined })}
           />
         </Field>
         <Field label="Transport" className="w-24">

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use portreeve_model::VoteReason;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use crate::{
         alerts::{self, Alert, AlertFilter},
         changes::{self, Change, ChangeFilter},
         hosts::{self as store, Host, HostAddress, HostIdentifier, NetworkInfo},
-        ports::{self, Port},
+        ports::{self, HostAnnouncement, Port},
         scans::{self, Scan},
         ssh::{self, SshFilter, SshLatest},
     },
@@ -88,8 +89,10 @@ struct HostOverview {
     /// Evidence of who it is.
     identifiers: Vec<HostIdentifier>,
     /// Why it is taken for the device it is taken for.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<VoteReason>)]
     device_reasons: Value,
+    /// What its services say of it, by port, at most 50.
+    announcements: Vec<HostAnnouncement>,
     /// Why its risk is what it is.
     #[schema(value_type = Vec<Object>)]
     risk_reasons: Value,
@@ -129,6 +132,7 @@ async fn show_host_overview(
         addresses: store::addresses(pool, host_id).await?,
         identifiers: store::identifiers(pool, host_id).await?,
         device_reasons,
+        announcements: ports::announcements(pool, scope, host_id).await?,
         risk_reasons,
         host,
     }))
