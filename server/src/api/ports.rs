@@ -473,20 +473,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fingerprints_are_found_by_their_index() {
-        let app = TestApp::new().await;
-        let mut plain = app.pool().begin().await.unwrap();
-        sqlx::query("set local enable_seqscan = off").execute(&mut *plain).await.unwrap();
-        let plan: Vec<String> = sqlx::query_scalar(
-            "explain select id from ports where closed_at is null and fingerprints @> array['cert:ab']",
-        )
-        .fetch_all(&mut *plain)
-        .await
-        .unwrap();
-        assert!(plan.join(" ").contains("ports_fingerprints_idx"), "{plan:?}");
-    }
-
-    #[tokio::test]
     async fn limited_users_see_the_ports_of_their_networks() {
         let app = TestApp::new().await;
         let lab = Lab::new(&app).await;
