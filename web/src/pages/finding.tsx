@@ -25,9 +25,15 @@ export function FindingOf({ portId }: { portId: number }) {
             <Verdict finding={finding} />
             {finding.banner && (
               <Part title="It says">
-                <p className="figures foreign max-h-24 overflow-y-auto whitespace-pre-wrap text-ink-2">
+                <div
+                  role="group"
+                  aria-label="The first words of the service"
+                  // Long ones scroll, by keyboard too.
+                  tabIndex={0}
+                  className="figures foreign max-h-24 overflow-y-auto whitespace-pre-wrap text-ink-2"
+                >
                   {finding.banner}
-                </p>
+                </div>
               </Part>
             )}
             {finding.tls && <Tls tls={finding.tls} places={also_on} />}
