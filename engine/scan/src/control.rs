@@ -160,8 +160,8 @@ impl Control {
         self.0.probes_done.fetch_add(probes, Relaxed);
     }
 
-    pub(crate) fn add_received(&self) {
-        self.0.received.fetch_add(1, Relaxed);
+    pub(crate) fn add_received(&self, count: u64) {
+        self.0.received.fetch_add(count, Relaxed);
     }
 
     pub(crate) fn add_open_port(&self) {

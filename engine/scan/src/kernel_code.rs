@@ -4,12 +4,42 @@
 use crate::{
     Permutation,
     cookie::CookieKey,
-    sys::bpf::{Alu, Assembler, Register},
+    sys::bpf::{Alu, Assembler, Compare, Helper, Label, MapReference, Register, Size},
 };
-use Register::{R0, R1, R2, R3, R4, R5};
+use Register::{Frame, R0, R1, R2, R3, R4, R5};
+
+/// The place in the stack frame where [`look_up`] leaves the number of the entry.
+pub(crate) const KEY: i16 = -4;
+
+/// `R0 = address of the entry`, or on to `missing`. Loses R1-R5.
+pub(crate) fn look_up(a: &mut Assembler, table: MapReference, entry: Register, missing: Label) {
+    a.store(Size::Word, Frame, KEY, entry);
+    a.map(R1, table);
+    a.copy(R2, Frame);
+    a.alu(Alu::Add, R2, i32::from(KEY));
+    a.call(Helper::MapLookup);
+    a.jump_if(Compare::Equal, R0, 0, missing);
+}
+
+/// `R1 = bit number of R1`, modulo 64.
+pub(crate) fn test(a: &mut Assembler, number: Register) {
+    a.alu(Alu::And, number, 63);
+    a.alu(Alu::ShiftRight, R1, number);
+    a.alu(Alu::And, R1, 1);
+}
 
 /// `number = network(number)`: one pass through the permutation's network. Uses R1-R4.
 pub(crate) fn permute(a: &mut Assembler, order: &Permutation, number: Register) {
+    pass(a, order, number, 0..order.network_parts().rounds.len());
+}
+
+/// The same backwards.
+pub(crate) fn permute_back(a: &mut Assembler, order: &Permutation, number: Register) {
+    pass(a, order, number, (0..order.network_parts().rounds.len()).rev());
+}
+
+/// These rounds of the network, in this order.
+fn pass(a: &mut Assembler, order: &Permutation, number: Register, rounds: impl Iterator<Item = usize>) {
     let network = order.network_parts();
     let (low, high) = (R1, R2);
     a.copy(low, number);
@@ -17,7 +47,7 @@ pub(crate) fn permute(a: &mut Assembler, order: &Permutation, number: Register) 
     a.alu(Alu::And, low, R3);
     a.copy(high, number);
     a.alu(Alu::ShiftRight, high, network.low_bits as i32);
-    for (turn, &[key, factor]) in network.rounds.iter().enumerate() {
+    for (turn, [key, factor]) in rounds.filter_map(|turn| Some((turn, *network.rounds.get(turn)?))) {
         let (from, to, bits) =
             if turn % 2 == 0 { (low, high, network.high_bits) } else { (high, low, network.low_bits) };
         a.constant(R3, key);

@@ -276,15 +276,17 @@ impl OpenDevices {
             io::ErrorKind::PermissionDenied => ScanError::MissingRight { direction },
             _ => ScanError::io(format!("cannot open a {direction} socket on {name}"))(error),
         };
-        let filter = ReplyFilter { ports: request.facts.ports.range() };
-        let ring = RxRing::open(request.interface, &filter, RxConfig { vlan, ..RxConfig::default() })
-            .map_err(|error| failed("receiving", error))?;
         let chosen = choose(request).map_err(|refusal| match refusal {
             Refusal::System(error) => failed("sending", error),
             refusal => ScanError::Backend { device: name.clone(), why: refusal.because() },
         })?;
         let mut sender = chosen.sender;
         let fast = sender.generator.as_mut().and_then(|generator| generator.take_receiver());
+        let filter = ReplyFilter { ports: request.facts.ports.range() };
+        // Where a program takes most of what comes, a small ring does.
+        let blocks = if fast.is_some() { RxConfig::FEW_BLOCKS } else { RxConfig::default().blocks };
+        let ring = RxRing::open(request.interface, &filter, RxConfig { vlan, blocks, ..RxConfig::default() })
+            .map_err(|error| failed("receiving", error))?;
         self.receivers.push(RingReceiver::new(ring, fast));
         self.senders.push(sender);
         self.chosen.push((chosen.name, chosen.why));

@@ -82,6 +82,16 @@ impl ProbeSpace {
         &self.kinds
     }
 
+    /// The TCP ports, in their order, and the place of the first among the kinds.
+    pub(crate) fn tcp_ports(&self) -> (u64, Vec<u16>) {
+        let tcp = |kind: &ProbeKind| match kind {
+            ProbeKind::Tcp(port) => Some(*port),
+            _ => None,
+        };
+        let first = self.kinds.iter().position(|kind| tcp(kind).is_some()).unwrap_or(0);
+        (first as u64, self.kinds.iter().filter_map(tcp).collect())
+    }
+
     /// How many targets. At most 2⁴⁰ addresses × 3 · 2¹⁶ probes.
     pub(crate) fn len(&self) -> u64 {
         self.targets.count() * self.kinds.len() as u64

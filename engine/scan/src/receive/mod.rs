@@ -9,7 +9,7 @@ mod tally;
 
 pub(crate) use classify::Classifier;
 pub(crate) use drops::{DropCause, Drops};
-pub(crate) use kernel::KernelReceiver;
+pub(crate) use kernel::{KernelReceiver, Ledger};
 pub(crate) use ring::RingReceiver;
 pub(crate) use seen::Seen;
 pub(crate) use tally::{Common, Reply, Tally, TallyMemory, Wanted};

@@ -38,6 +38,9 @@ impl RingReceiver {
         time: Stopwatch,
     ) -> io::Result<()> {
         let mut counted = time.elapsed();
+        if let Some(fast) = &mut self.fast {
+            fast.begin(classifier, tally, time);
+        }
         loop {
             // Asked before the ring is read, so that what came before the stop is still taken.
             let last = tally.is_stopped();
@@ -51,6 +54,9 @@ impl RingReceiver {
             }
             self.take_ready(|received| take(received, classifier, tally, time));
             if last {
+                if let Some(fast) = &mut self.fast {
+                    fast.end(tally);
+                }
                 return self.count_dropped(tally);
             }
             if time.elapsed() >= counted + Self::COUNT_INTERVAL {

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicBool, AtomicU64,
+            AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -33,6 +33,15 @@ impl Deref for Words {
     }
 }
 
+/// Memory of an exact set that programs in the kernel share.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenMemory {
+    /// The bits.
+    pub(crate) words: Arc<SharedArray>,
+    /// A word for each page of them, where programs set bits too.
+    pub(crate) changed: Option<Arc<SharedArray>>,
+}
+
 /// A set of numbers below a limit, shared between threads without locks.
 #[derive(Debug)]
 pub(crate) enum Seen {
@@ -40,8 +49,8 @@ pub(crate) enum Seen {
     Exact {
         /// The bits.
         words: Words,
-        /// Which pages of them have changed since they were taken last.
-        changed: Box<[AtomicBool]>,
+        /// For each page of them anything but 0, if it has changed since it was taken last.
+        changed: Words,
     },
     /// For more addresses than that: a table of the numbers seen last, each in the one slot that its hash
     /// gives. A number may be forgotten, and then counts as new; it is never taken for seen wrongly.
@@ -57,29 +66,34 @@ impl Seen {
     /// 8 MiB.
     const SLOTS: usize = 1 << 20;
 
-    fn exact(words: Words) -> Self {
-        let changed = (0..words.len().div_ceil(Page::WORDS)).map(|_| AtomicBool::new(false)).collect();
+    fn exact(words: Words, changed: Option<Words>) -> Self {
+        let changed = changed.unwrap_or_else(|| Words::Own(zeros(words.len().div_ceil(Page::WORDS))));
         Self::Exact { words, changed }
     }
 
     /// An empty set for numbers below `limit`.
     pub(crate) fn new(limit: u64) -> Self {
         if limit <= Self::EXACT_LIMIT {
-            Self::exact(Words::Own(zeros(Self::words_for(limit))))
+            Self::exact(Words::Own(zeros(Self::words_for(limit))), None)
         } else {
             Self::Recent { slots: zeros(Self::SLOTS) }
         }
     }
 
     /// An empty set for numbers below `limit` in memory that is shared, if it is long enough for that.
-    pub(crate) fn in_memory(limit: u64, memory: Option<&Arc<SharedArray>>) -> Self {
-        match memory.filter(|memory| memory.len() >= Self::words_for(limit)) {
-            Some(memory) => {
-                memory.iter().for_each(|word| word.store(0, Relaxed));
-                Self::exact(Words::Shared(Arc::clone(memory)))
+    pub(crate) fn in_memory(limit: u64, memory: Option<&SeenMemory>) -> Self {
+        match memory.filter(|memory| memory.words.len() >= Self::words_for(limit)) {
+            Some(SeenMemory { words, changed }) => {
+                words.iter().chain(changed.iter().flat_map(|changed| changed.iter())).for_each(clear);
+                Self::exact(Words::Shared(Arc::clone(words)), changed.clone().map(Words::Shared))
             }
             None => Self::new(limit),
         }
+    }
+
+    /// Whether the set's bits are in this memory.
+    pub(crate) fn is_in(&self, memory: &SeenMemory) -> bool {
+        matches!(self, Self::Exact { words: Words::Shared(words), .. } if Arc::ptr_eq(words, &memory.words))
     }
 
     /// Words that an exact set of numbers below `limit` takes.
@@ -94,7 +108,7 @@ impl Seen {
                 let (place, bit) = ((number / 64) as usize, 1 << (number % 64));
                 let is_new = words.get(place).is_some_and(|word| word.fetch_or(bit, Release) & bit == 0);
                 if is_new && let Some(changed) = changed.get(place / Page::WORDS) {
-                    changed.store(true, Release);
+                    changed.store(1, Release);
                 }
                 is_new
             }
@@ -120,8 +134,8 @@ impl Seen {
     /// The pages that have changed since this was asked last; none of a set that remembers the recent past only.
     pub(crate) fn take_changed(&self) -> Vec<Page> {
         let Self::Exact { words, changed } = self else { return Vec::new() };
-        let pages = words.chunks(Page::WORDS).zip(changed).zip(0_u32..);
-        let changed = pages.filter(|((_, changed), _)| changed.swap(false, Acquire));
+        let pages = words.chunks(Page::WORDS).zip(changed.iter()).zip(0_u32..);
+        let changed = pages.filter(|((_, changed), _)| changed.swap(0, Acquire) != 0);
         changed
             .map(|((words, _), number)| Page {
                 number,
@@ -135,10 +149,14 @@ impl Seen {
         let Self::Exact { changed, .. } = self else { return };
         for page in pages {
             if let Some(changed) = changed.get(page.number as usize) {
-                changed.store(true, Release);
+                changed.store(1, Release);
             }
         }
     }
+}
+
+fn clear(word: &AtomicU64) {
+    word.store(0, Relaxed);
 }
 
 fn zeros(count: usize) -> Box<[AtomicU64]> {

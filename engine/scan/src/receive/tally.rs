@@ -17,9 +17,9 @@ use std::{
 use crossbeam_channel::Sender;
 use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortState, Reason, SynAckTraits};
 
-use super::{DropCause, Drops, Seen};
+use super::{DropCause, Drops, Seen, seen::SeenMemory};
 use crate::{
-    Clock, Control, Event, Permutation,
+    Clock, Control, Event, Page, Permutation,
     checkpoint::{Checkpoint, Mark, restore},
     loss::Histories,
     space::{ProbeKind, ProbeSpace, Target},
@@ -39,6 +39,19 @@ pub(crate) struct Reply {
     pub(crate) ttl: Option<u8>,
     pub(crate) rtt_us: Option<u32>,
     pub(crate) syn_ack: Option<SynAckTraits>,
+}
+
+/// Answers of closed ports that a program in the kernel has noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// Of targets that had not answered before, by the attempt that they answer.
+    pub(crate) first_answers: [u64; Histories::ATTEMPTS],
+    /// Of others.
+    pub(crate) duplicate: u64,
+    /// Of targets that are not in the stretch.
+    pub(crate) late: u64,
+    /// The longest that one took, in microseconds; 0 if no times are kept.
+    pub(crate) slowest_us: u32,
 }
 
 /// Which answers are asked for.
@@ -91,15 +104,16 @@ impl Common {
     }
 }
 
-/// Memory of tallies that programs in the kernel share: they leave out who has answered, and note when they send.
+/// Memory of tallies that programs in the kernel share: they leave out who has answered, note when they send, and
+/// note who says no more than that a port is closed.
 #[derive(Clone, Debug)]
 pub(crate) struct TallyMemory {
     /// For the bits of a stretch.
-    pub(crate) answered: Arc<SharedArray>,
+    pub(crate) answered: SeenMemory,
     /// For its times, if they are kept: two to a word.
     pub(crate) sent_at: Option<Arc<SharedArray>>,
     /// For the hosts that were met, if they are few enough.
-    pub(crate) hosts: Option<Arc<SharedArray>>,
+    pub(crate) hosts: Option<SeenMemory>,
 }
 
 impl TallyMemory {
@@ -107,14 +121,16 @@ impl TallyMemory {
     pub(crate) fn new(positions: u64, hosts: u64) -> io::Result<Self> {
         let array = |label, words: usize| SharedArray::new(label, words.max(1) as u32, 1).map(Arc::new);
         let longest = positions.min(Tally::MAX_STRETCH);
+        let bits = |label, numbers, changed| {
+            Ok::<_, io::Error>(SeenMemory { words: array(label, Seen::words_for(numbers))?, changed })
+        };
+        let pages = Seen::words_for(longest).div_ceil(Page::WORDS);
         Ok(Self {
-            answered: array("pr_answered", Seen::words_for(longest))?,
+            answered: bits("pr_answered", longest, Some(array("pr_changed", pages)?))?,
             sent_at: (longest <= Tally::TIMED_TARGETS)
                 .then(|| array("pr_sent_at", longest.div_ceil(2) as usize))
                 .transpose()?,
-            hosts: (hosts <= Seen::EXACT_LIMIT)
-                .then(|| array("pr_hosts", Seen::words_for(hosts)))
-                .transpose()?,
+            hosts: (hosts <= Seen::EXACT_LIMIT).then(|| bits("pr_hosts", hosts, None)).transpose()?,
         })
     }
 }
@@ -182,13 +198,15 @@ impl Tally {
     /// Up to this many targets have their round-trip times measured: 16 MiB.
     const TIMED_TARGETS: u64 = 1 << 22;
     /// Bits of [`Self::sent_at`] that hold the attempt.
-    const ATTEMPT_BITS: u32 = 2;
+    pub(crate) const ATTEMPT_BITS: u32 = 2;
     /// Bits of [`Self::reached`] that hold the position: orders are shorter than 2⁵⁸.
     const POSITION_BITS: u32 = 60;
     /// How often a moment without events is looked for, 100 µs apart.
     const LOOKS_FOR_QUIET: u32 = 2_000;
+    /// Numbers of a page of bits, as a power of two.
+    pub(crate) const PAGE_SHIFT: i32 = (Page::WORDS * u64::BITS as usize).ilog2() as i32;
     /// Times are kept modulo 2³⁰ µs, about 18 minutes; no answer takes as long.
-    const TIME_MASK: u32 = (1 << (u32::BITS - Self::ATTEMPT_BITS)) - 1;
+    pub(crate) const TIME_MASK: u32 = (1 << (u32::BITS - Self::ATTEMPT_BITS)) - 1;
 
     /// Nobody of this stretch of the order has answered yet.
     pub(crate) fn new(
@@ -246,6 +264,11 @@ impl Tally {
         Mark { attempt: (reached >> Self::POSITION_BITS) as u8, position, asked: self.asked.load(Relaxed) }
     }
 
+    /// Whether this memory holds the bits, and answers of closed ports are of no interest beyond them.
+    pub(crate) fn is_in(&self, memory: &TallyMemory) -> bool {
+        !self.wanted.closed && self.answered.is_in(&memory.answered)
+    }
+
     /// Waits a while for a moment in which no event is being made; false if there was none.
     pub(crate) fn await_reports(&self) -> bool {
         let is_quiet = || {
@@ -274,7 +297,7 @@ impl Tally {
 
     /// Takes a reply in that arrived at `received_at`: once for each target, the first one counts.
     pub(crate) fn take(&self, mut reply: Reply, received_at: Option<Duration>) {
-        self.common.control.add_received();
+        self.common.control.add_received(1);
         if let Some(received_at) = received_at {
             reply.rtt_us = self.round_trip_us(&reply, received_at);
         }
@@ -292,6 +315,19 @@ impl Tally {
         if reports {
             self.reports_done.fetch_add(1, Release);
         }
+    }
+
+    /// Takes in what a program in the kernel has noted by itself: it has set the bits, here they are counted.
+    pub(crate) fn take_noted(&self, noted: &Noted) {
+        let answers: u64 = noted.first_answers.iter().sum();
+        self.common.control.add_received(answers + noted.duplicate + noted.late);
+        self.common.drops.add(DropCause::Duplicate, noted.duplicate);
+        self.common.drops.add(DropCause::Late, noted.late);
+        for (count, &more) in self.first_answers.iter().zip(&noted.first_answers) {
+            count.fetch_add(more, Relaxed);
+        }
+        self.slowest_us.fetch_max(noted.slowest_us, Relaxed);
+        self.answered_count.fetch_add(answers, Relaxed);
     }
 
     /// Marks the target and its host, and reports what is new.

@@ -50,6 +50,11 @@ pub struct RxConfig {
     pub vlan: Option<VlanId>,
 }
 
+impl RxConfig {
+    /// Blocks for those who expect few frames: 4 MiB, and a quarter of a second.
+    pub const FEW_BLOCKS: usize = 64;
+}
+
 impl Default for RxConfig {
     /// 16 MiB: at 128 bytes a reply and 1 million replies a second, more than a tenth of a second. Blocks are small
     /// because one with a single frame in it is handed over too: where few replies come, it is their number

@@ -29,6 +29,7 @@ use crate::{
     probe::Payloads,
     receive::{KernelReceiver, Tally},
     space::{ProbeSpace, Target},
+    sys::bpf::clock_ns,
 };
 
 /// A way for probes to leave. A backend gets a whole pass, not single frames, so that one which makes its
@@ -273,6 +274,11 @@ impl Stopwatch {
     #[inline]
     pub(crate) fn elapsed(self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// When it began, by the monotonic clock that programs in the kernel read, in nanoseconds.
+    pub(crate) fn start_ns(self) -> u64 {
+        clock_ns().saturating_sub(self.elapsed().as_nanos() as u64)
     }
 
     /// The moment that the system's clock showed these nanoseconds since the Unix epoch. If that cannot be, since

@@ -1,6 +1,7 @@
 //! Replies judged in the kernel: a program on the device checks their cookies before any stack sees them.
 //!
-//! What answers a probe becomes a record in a ring buffer; what only pretends to is counted and dropped where it
+//! What answers a probe becomes a record in a ring buffer, or, if all it says is that a port is closed and nobody asks
+//! for closed ports, a bit in the tally ([`ledger`]); what only pretends to is counted and dropped where it
 //! arrives, so that a flood of forged replies costs next to nothing; all else goes its usual way, where the packet
 //! ring still waits for UDP, ICMP, IPv6 and whatever has options of its own.
 //!
@@ -9,15 +10,17 @@
 //!
 //! The program is held by a link: it leaves the device when the scan ends, however it ends.
 
+mod ledger;
 mod program;
 
 use std::{io, net::Ipv4Addr, sync::atomic::Ordering::Relaxed, time::Duration};
 
+pub(crate) use self::ledger::Ledger;
 use self::program::{Count, Ingredients};
 use super::{Classifier, DropCause, Tally};
 use crate::{
     cookie::{CookieKey, SourcePorts},
-    sys::bpf::{Link, Program, RingBuffer, SharedArray, XdpMode, clock_ns},
+    sys::bpf::{Link, Program, RingBuffer, SharedArray, XdpMode},
     transmit::Stopwatch,
 };
 
@@ -27,36 +30,61 @@ pub(crate) struct KernelReceiver {
     counts: SharedArray,
     /// Counts that were reported already.
     reported: [u64; Count::ALL.len()],
+    ledger: Option<Ledger>,
     _link: Link,
 }
 
 impl KernelReceiver {
     /// Room for 100,000 replies: a thirtieth of a second at 3 million a second.
     const RING_BYTES: u32 = 8 << 20;
+    /// The same for 25,000, where closed ports take no room.
+    const SMALL_RING_BYTES: u32 = 2 << 20;
 
     /// Puts the program on the device with this number: in the driver, or in front of the stack where the driver
-    /// cannot. Replies count if they come to one of our addresses and ports.
+    /// cannot. Replies count if they come to one of our addresses and ports. With a ledger closed ports are noted there.
     pub(crate) fn attach(
         device: u32,
         ours: &[Ipv4Addr],
         ports: SourcePorts,
         key: &CookieKey,
+        ledger: Option<Ledger>,
     ) -> io::Result<Self> {
-        let ring = RingBuffer::new("pr_replies", Self::RING_BYTES)?;
+        let ring = RingBuffer::new(
+            "pr_replies",
+            if ledger.is_some() { Self::SMALL_RING_BYTES } else { Self::RING_BYTES },
+        )?;
         let counts = SharedArray::new("pr_counts", 1, Count::ALL.len() as u32)?;
-        let ingredients = Ingredients { ours, ports, key, ring: &ring, counts: &counts };
+        let ingredients =
+            Ingredients { ours, ports, key, ring: &ring, counts: &counts, ledger: ledger.as_ref() };
         let program = Program::load("pr_receive", program::emit(&ingredients))?;
         let link = Link::attach(&program, device, XdpMode::Native).or_else(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => Err(error),
             _ => Link::attach(&program, device, XdpMode::Generic),
         })?;
-        Ok(Self { ring, counts, reported: [0; Count::ALL.len()], _link: link })
+        Ok(Self { ring, counts, reported: [0; Count::ALL.len()], ledger, _link: link })
+    }
+
+    /// From here on closed ports are noted for this tally, if it is of the space that the ledger is about.
+    pub(super) fn begin(&mut self, classifier: Classifier<'_>, tally: &Tally, time: Stopwatch) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.open(classifier.space, tally, time);
+        }
+    }
+
+    /// Nothing is noted any more, and all that was has been counted.
+    pub(super) fn end(&mut self, tally: &Tally) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.close(tally);
+        }
     }
 
     /// Takes in every reply that is there; returns how many there were.
     pub(super) fn take_ready(&mut self, classifier: Classifier<'_>, tally: &Tally, time: Stopwatch) -> usize {
         // When the scan began, by the clock of the records.
-        let start_ns = clock_ns().saturating_sub(time.elapsed().as_nanos() as u64);
+        let start_ns = time.start_ns();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.count(tally);
+        }
         self.ring.take_ready(|record| {
             let Some((time_ns, packet)) = record.split_first_chunk::<8>() else { return };
             let received_at = Duration::from_nanos(u64::from_ne_bytes(*time_ns).saturating_sub(start_ns));

@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::Ledger;
 use crate::{
     cookie::{CookieKey, SourcePorts},
     kernel_code::cookie,
@@ -42,10 +43,12 @@ pub(super) struct Ingredients<'a> {
     pub(super) key: &'a CookieKey,
     pub(super) ring: &'a RingBuffer,
     pub(super) counts: &'a SharedArray,
+    /// Where closed ports are noted, if they are not to become records.
+    pub(super) ledger: Option<&'a Ledger>,
 }
 
 /// Offsets in a frame: Ethernet, IPv4 without options, TCP.
-mod frame {
+pub(super) mod frame {
     pub const ETHER_TYPE: i16 = 12;
     pub const IP: i16 = 14;
     pub const TOTAL_LENGTH: i16 = 16;
@@ -67,9 +70,9 @@ const IPV4: i32 = 0x0800_u16.to_be() as i32;
 const TCP: i32 = 6;
 /// "More fragments", and any offset.
 const FRAGMENTED: i32 = 0x3fff_u16.to_be() as i32;
-const RST: i32 = 0x04;
+pub(super) const RST: i32 = 0x04;
 const SYN: i32 = 0x02;
-const ACK: i32 = 0x10;
+pub(super) const ACK: i32 = 0x10;
 
 /// Packets without TCP options, as resets are, and with as many as fit.
 const SHORT: i32 = 40;
@@ -93,6 +96,9 @@ pub(super) fn emit(ingredients: &Ingredients<'_>) -> Assembler {
     let receiver = Receiver { i: ingredients, ends };
     receiver.recognise(&mut a);
     receiver.check(&mut a);
+    if let Some(ledger) = ingredients.ledger {
+        ledger.note(&mut a, *ingredients.ports.range().start());
+    }
     receiver.record(&mut a);
     receiver.leave(&mut a);
     a

@@ -34,7 +34,8 @@ impl Bench {
         let counts = SharedArray::new("test_counts", 1, 3).expect("map");
         let ports = SourcePorts::new(PORT, 2).expect("fits");
         let ours = [Ipv4Addr::new(10, 99, 5, 5), US];
-        let ingredients = Ingredients { ours: &ours, ports, key: &KEY, ring: &ring, counts: &counts };
+        let ingredients =
+            Ingredients { ours: &ours, ports, key: &KEY, ring: &ring, counts: &counts, ledger: None };
         let program =
             Program::load("test_receive", program::emit(&ingredients)).expect("the verifier agrees");
         Some(Self { program, ring, counts })

@@ -119,6 +119,8 @@ pub enum Atomic {
     Add = 0x00,
     /// Adds, and leaves what was there before in the source register.
     FetchAdd = 0x01,
+    /// Sets bits, and leaves what was there before in the source register.
+    FetchOr = 0x41,
 }
 
 /// A function of the kernel, by its number in `enum bpf_func_id`.
@@ -129,6 +131,8 @@ pub enum Helper {
     MapLookup = 1,
     /// `() → nanoseconds since the machine started`, the monotonic clock.
     Nanoseconds = 5,
+    /// `() → number of the processor that this runs on`
+    Processor = 8,
     /// `(map, key, flags) → action`
     RedirectMap = 51,
     /// `(context, bytes) → 0 or an error`: moves the end of the frame.
@@ -394,6 +398,7 @@ mod tests {
         assert_eq!(bytes(|a| a.store_constant(Size::Word, R9, 0, 0x0403_0201)), ["62 09 00 00 01 02 03 04"]);
         assert_eq!(bytes(|a| a.atomic(Atomic::Add, R1, 16, R2)), ["db 21 10 00 00 00 00 00"]); // lock *(u64 *)(r1 + 16) += r2
         assert_eq!(bytes(|a| a.atomic(Atomic::FetchAdd, R1, 0, R2)), ["db 21 00 00 01 00 00 00"]);
+        assert_eq!(bytes(|a| a.atomic(Atomic::FetchOr, R0, 0, R1)), ["db 10 00 00 41 00 00 00"]); // r1 = atomic_fetch_or((u64 *)(r0 + 0), r1)
         assert_eq!(bytes(|a| a.to_big_endian(R2, Bits::B16)), ["dc 02 00 00 10 00 00 00"]); // r2 = be16 r2
         assert_eq!(bytes(|a| a.to_big_endian(R2, Bits::B64)), ["dc 02 00 00 40 00 00 00"]); // r2 = be64 r2
         assert_eq!(bytes(|a| a.call(Helper::Nanoseconds)), ["85 00 00 00 05 00 00 00"]); // call 5

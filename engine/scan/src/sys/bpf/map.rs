@@ -117,6 +117,13 @@ impl DeviceMap {
     }
 }
 
+/// How many processors this machine can have: what programs are told lies below.
+pub fn processors() -> u32 {
+    // SAFETY: asks for a number; touches no memory.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    u32::try_from(count).unwrap_or(1).max(1)
+}
+
 /// Bytes of a page of memory.
 pub(super) fn page_bytes() -> usize {
     // SAFETY: asks for a constant; touches no memory.

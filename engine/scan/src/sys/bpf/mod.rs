@@ -27,7 +27,7 @@ pub use assembler::{
     Size,
 };
 pub use link::{Link, XdpMode};
-pub use map::{DeviceMap, SharedArray};
+pub use map::{DeviceMap, SharedArray, processors};
 pub use program::{Action, LoadError, Program};
 pub use ring_buffer::RingBuffer;
 

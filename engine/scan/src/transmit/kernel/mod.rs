@@ -38,7 +38,7 @@ use crate::{
     BackendChoice, PacketsPerSecond, Permutation, ScanError,
     network::{NextHop, Way},
     probe::{Emitter, MAX_FRAME_BYTES, Payloads},
-    receive::{DropCause, KernelReceiver, Tally, TallyMemory},
+    receive::{DropCause, KernelReceiver, Ledger, Tally, TallyMemory},
     space::{ProbeKind, ProbeSpace, Target},
     sys::{
         FrameSink, OnReply, TxBatch, TxRing,
@@ -73,15 +73,15 @@ pub(super) fn open(request: &Request<'_>) -> Result<Sender, Refusal> {
         ));
     }
     // Some drivers have queues for live frames only once a program is on the device.
-    let receiver = receive(request, &plan);
-    selftest::frames_arrive(request.interface)?;
     let memory = request.shared_memory(&space).map_err(unfit)?;
+    let receiver = receive(request, &plan, ledger(request, &space, &memory).map_err(unfit)?);
+    selftest::frames_arrive(request.interface)?;
     let generator = KernelGenerator::load(request, space, plan, &memory, receiver).map_err(unfit)?;
     Ok(Sender { sink: sink(request)?, more: Vec::new(), generator: Some(Box::new(generator)) })
 }
 
 /// Has replies judged in the kernel, too, where that can be: it can not where another program is on the device.
-fn receive(request: &Request<'_>, plan: &Plan) -> Option<KernelReceiver> {
+fn receive(request: &Request<'_>, plan: &Plan, ledger: Option<Ledger>) -> Option<KernelReceiver> {
     if request.config.on_reply == OnReply::Reset {
         // The stack resets what it sees.
         return None;
@@ -96,12 +96,20 @@ fn receive(request: &Request<'_>, plan: &Plan) -> Option<KernelReceiver> {
         .collect();
     ours.sort_unstable();
     ours.dedup();
-    let attached = KernelReceiver::attach(request.interface.index, &ours, *ports, key);
+    let attached = KernelReceiver::attach(request.interface.index, &ours, *ports, key, ledger);
     attached
         .inspect_err(|why| {
             tracing::info!("the packet ring takes all replies on {}: {why}", request.interface.name);
         })
         .ok()
+}
+
+/// For closed ports, unless they are asked for one by one.
+fn ledger(request: &Request<'_>, space: &ProbeSpace, memory: &TallyMemory) -> io::Result<Option<Ledger>> {
+    if request.config.report_closed {
+        return Ok(None);
+    }
+    Ledger::new(space, Permutation::new(space.len(), request.config.seed), memory)
 }
 
 /// Why there are no programs: without the rights, and with a kernel that refuses them.

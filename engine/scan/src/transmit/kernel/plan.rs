@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     network::{NextHop, Paths},
-    space::{ProbeKind, ProbeSpace},
+    space::ProbeSpace,
 };
 
 /// Addresses in a row, by number and as addresses, that go the same way.
@@ -69,17 +69,14 @@ impl Plan {
 
     /// A plan for the ports of `space` that carries no address yet.
     pub(super) fn of_space(space: &ProbeSpace) -> Self {
-        let (targets, kinds) = (space.targets(), space.kinds());
-        let tcp = |kind: &ProbeKind| match kind {
-            ProbeKind::Tcp(port) => Some(*port),
-            _ => None,
-        };
+        let targets = space.targets();
+        let (first_tcp, ports) = space.tcp_ports();
         Self {
             addresses: targets.count(),
             v4_addresses: targets.count_v4(),
-            kinds: kinds.len() as u64,
-            first_tcp: kinds.iter().position(|kind| tcp(kind).is_some()).unwrap_or(0) as u64,
-            ports: kinds.iter().filter_map(tcp).collect(),
+            kinds: space.kinds().len() as u64,
+            first_tcp,
+            ports,
             segments: Vec::new(),
             ways: Vec::new(),
             on_link: None,

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Permutation,
     cookie::CookieKey,
-    kernel_code::{cookie, finish_checksum, permute},
+    kernel_code::{KEY, cookie, finish_checksum, look_up, permute, test},
     sys::bpf::{
         Action, Alu, Assembler, Atomic, Bits, Compare, DeviceMap, Helper, Label, MapReference, Register, Size,
     },
@@ -48,7 +48,6 @@ pub(super) const SLACK: usize = 8;
 /// Places in the stack frame.
 mod local {
     pub const CONTEXT: i16 = -72;
-    pub const KEY: i16 = -4;
     pub const TRIES: i16 = -16;
     pub const HOST: i16 = -24;
     /// Both ports, ours above.
@@ -356,7 +355,7 @@ impl Generator<'_> {
             a.alu(Alu::Add, R4, R5);
             a.alu(Alu::ShiftRight, R4, 1);
             look_up(a, tables.segments.reference(), R4, self.ends.pass_over);
-            a.load(Word, R4, Frame, local::KEY);
+            a.load(Word, R4, Frame, KEY);
             a.load(Double, R1, R0, 0);
             a.load(Double, R2, Frame, local::HOST);
             a.jump_if(Greater, R1, R2, below);
@@ -522,23 +521,6 @@ fn at_most(a: &mut Assembler, register: Register, most: i32) {
     a.jump_if(AtMost, register, most, kept);
     a.copy(register, most);
     a.place(kept);
-}
-
-/// `R1 = bit number of R1`, modulo 64.
-fn test(a: &mut Assembler, number: Register) {
-    a.alu(Alu::And, number, 63);
-    a.alu(Alu::ShiftRight, R1, number);
-    a.alu(Alu::And, R1, 1);
-}
-
-/// `R0 = address of the entry`, or to `missing`: only if a table were too short, and then there is no probe.
-fn look_up(a: &mut Assembler, table: MapReference, entry: Register, missing: Label) {
-    a.store(Word, Frame, local::KEY, entry);
-    a.map(R1, table);
-    a.copy(R2, Frame);
-    a.alu(Alu::Add, R2, i32::from(local::KEY));
-    a.call(Helper::MapLookup);
-    a.jump_if(Equal, R0, 0, missing);
 }
 
 /// Adds one to a count of this thread. Uses R1.

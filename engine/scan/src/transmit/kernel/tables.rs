@@ -75,9 +75,9 @@ impl Tables {
             })
             .transpose()?;
         Ok(Self {
-            answered: memory.answered.reference(),
+            answered: memory.answered.words.reference(),
             sent_at: memory.sent_at.as_ref().map(|array| array.reference()),
-            met_hosts: memory.hosts.as_ref().filter(|_| met_hosts).map(|array| array.reference()),
+            met_hosts: memory.hosts.as_ref().filter(|_| met_hosts).map(|hosts| hosts.words.reference()),
             ports,
             segments,
             hints,

@@ -255,7 +255,7 @@ fn who_has_answered_is_left_out_and_the_others_are_stamped() {
     }
     let bench = Bench::new("10.99.0.0/26", "1-30", 1, false);
     for position in (0..bench.space.len()).filter(|position| position % 3 > 0) {
-        bench.memory.answered[(position / 64) as usize].fetch_or(1 << (position % 64), Relaxed);
+        bench.memory.answered.words[(position / 64) as usize].fetch_or(1 << (position % 64), Relaxed);
     }
     bench.begin(0..bench.space.len());
     let sent = rest(&bench, 0);
@@ -277,8 +277,8 @@ fn only_hosts_that_were_met_are_probed_if_asked_for() {
     }
     let bench = Bench::new("10.99.0.0/25", "1-5", 1, true);
     let hosts = bench.memory.hosts.as_ref().expect("few enough");
-    hosts[0].store(1 << 63, Relaxed);
-    hosts[1].store(1, Relaxed);
+    hosts.words[0].store(1 << 63, Relaxed);
+    hosts.words[1].store(1, Relaxed);
     bench.begin(0..bench.space.len());
     let met = |address: &[u8]| matches!(address, [10, 99, 0, 63 | 64]);
     let expected: Vec<_> = (0..bench.space.len())
