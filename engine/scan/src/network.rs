@@ -285,7 +285,7 @@ impl OpenDevices {
         let filter = ReplyFilter { ports: request.facts.ports.range() };
         // Where a program takes most of what comes, a small ring does.
         let blocks = if fast.is_some() { RxConfig::FEW_BLOCKS } else { RxConfig::default().blocks };
-        let ring = RxRing::open(request.interface, &filter, RxConfig { vlan, blocks, ..RxConfig::default() })
+        let ring = RxRing::open(request.interface, &filter, RxConfig { blocks, vlan, ..RxConfig::default() })
             .map_err(|error| failed("receiving", error))?;
         self.receivers.push(RingReceiver::new(ring, fast));
         self.senders.push(sender);
