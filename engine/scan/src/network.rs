@@ -283,8 +283,11 @@ impl OpenDevices {
         let mut sender = chosen.sender;
         let fast = sender.generator.as_mut().and_then(|generator| generator.take_receiver());
         let filter = ReplyFilter { ports: request.facts.ports.range() };
-        // Where a program takes most of what comes, a small ring does.
-        let blocks = if fast.is_some() { RxConfig::FEW_BLOCKS } else { RxConfig::default().blocks };
+        // Where a program takes most of what comes, or little can come, a small ring does.
+        let config = request.config;
+        let is_small = config.targets.count() * (config.ports.len() as u64).max(1) <= RxConfig::FEW_TARGETS;
+        let blocks =
+            if fast.is_some() || is_small { RxConfig::FEW_BLOCKS } else { RxConfig::default().blocks };
         let ring = RxRing::open(request.interface, &filter, RxConfig { blocks, vlan, ..RxConfig::default() })
             .map_err(|error| failed("receiving", error))?;
         self.receivers.push(RingReceiver::new(ring, fast));

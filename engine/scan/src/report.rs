@@ -29,6 +29,8 @@ pub struct ScanReport {
     pub probes_sent: u64,
     /// Addresses × ports of this shard.
     pub targets: u64,
+    /// Of those, how many answered, open or not.
+    pub answered: u64,
     /// Addresses in the scan, over all shards.
     pub addresses: u64,
     /// Open ports found.

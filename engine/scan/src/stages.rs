@@ -72,6 +72,8 @@ impl Access {
 /// How the work ended.
 pub(crate) struct End {
     pub(crate) checkpoint: u64,
+    /// Targets that answered.
+    pub(crate) answered: u64,
     pub(crate) completed: bool,
     pub(crate) losses: Losses,
     /// Packets a second while probes left for the first time.
@@ -235,7 +237,7 @@ impl Stages {
         let order = Permutation::new(campaign.space.len(), self.config.seed);
         let wanted = Wanted { closed: self.config.report_closed, ports: campaign.phase == Phase::Probing };
         let mut checkpoint = campaign.positions.start;
-        let mut losses = Losses::default();
+        let (mut losses, mut answered) = (Losses::default(), 0);
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
         for stretch in stretches(campaign.positions.clone(), self.stretch) {
             let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone(), self.access.memory());
@@ -243,6 +245,7 @@ impl Stages {
             let covered = self.cover(&campaign, &tally, begun)?;
             checkpoint = covered.checkpoint;
             losses.add(&tally.histories(covered.attempts), covered.settled);
+            answered += tally.answered();
             if let Some(estimate) = losses.missed() {
                 control.set_miss_estimate(estimate);
             }
@@ -252,7 +255,7 @@ impl Stages {
         }
         let drops = self.common.drops.counts();
         let send_rate_pps = (self.first_probes as f64 / self.sending.as_secs_f64().max(1e-6)) as u32;
-        Ok(End { checkpoint, completed: !control.is_cancelled(), losses, send_rate_pps, drops })
+        Ok(End { checkpoint, answered, completed: !control.is_cancelled(), losses, send_rate_pps, drops })
     }
 
     /// Where the attempts at a stretch begin: at its start, or where a checkpoint says.

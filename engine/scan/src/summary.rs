@@ -29,6 +29,7 @@ impl Summary {
             backend: backend.to_owned(),
             probes_sent: 0,
             targets: positions.end - positions.start,
+            answered: 0,
             addresses: config.targets.count(),
             open_ports: 0,
             hosts: 0,
@@ -87,6 +88,7 @@ impl Summary {
     pub(crate) fn report(mut self, end: End) -> ScanReport {
         let progress = self.control.progress();
         self.report.probes_sent = progress.probes_sent;
+        self.report.answered = end.answered;
         self.report.open_ports = progress.open_ports;
         self.report.hosts = progress.hosts;
         self.report.duration = self.started.elapsed();

@@ -15,7 +15,7 @@ use std::{
 use portreeve_agent::{TunedRate, TunedRates};
 use portreeve_model::PortState;
 use portreeve_scan::{
-    Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, TargetSet, TargetSetBuilder,
+    Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanReport, TargetSet, TargetSetBuilder,
 };
 use serde::Serialize;
 
@@ -129,31 +129,23 @@ impl Bench {
     const LAST_PORT: u16 = 59_999;
     const WAIT: Duration = Duration::from_millis(700);
 
-    fn scan(&self, targets: TargetSet, ports: PortSet, rate: u32, retries: u8) -> Result<Answers, Failure> {
-        // Each lasts about a second: that is how soon the file stops them.
-        self.stop_file.must_be_absent()?;
-        let mut config = ScanConfig {
+    /// A scan at a rate, once to each target.
+    fn config(&self, targets: TargetSet, ports: PortSet, rate: u32) -> ScanConfig {
+        ScanConfig {
             rate: PacketsPerSecond(rate),
-            retries,
-            report_closed: true,
+            retries: 0,
             wait: Self::WAIT,
             seed: rand::random(),
             interface: self.interface.clone(),
+            backend: self.backend.unwrap_or(Backend::Auto).into(),
             ..ScanConfig::new(targets, ports)
-        };
-        config.backend = self.backend.unwrap_or(Backend::Auto).into();
-        let scan = Scan::prepare(config, scan_clock())?;
-        let mut answers = Answers::default();
-        let report = scan.run(&Control::new(), &mut |event| {
-            if let Event::Port(seen) = event
-                && matches!(seen.state, PortState::Open | PortState::Closed)
-            {
-                *answers.by_host.entry(seen.address).or_default() += 1;
-            }
-        })?;
-        answers.probes = report.targets;
-        answers.sent_pps = report.send_rate_pps;
-        Ok(answers)
+        }
+    }
+
+    fn scan(&self, config: ScanConfig, emit: &mut dyn FnMut(Event)) -> Result<ScanReport, Failure> {
+        // Each lasts about a second: that is how soon the file stops them.
+        self.stop_file.must_be_absent()?;
+        Ok(Scan::prepare(config, scan_clock())?.run(&Control::new(), emit)?)
     }
 
     /// Finds the known responders, or says that there are none.
@@ -166,8 +158,16 @@ impl Bench {
             )));
         }
         let first = Self::FIRST_PORT;
-        let trial = self.scan(targets.clone(), block(first, Self::TRIAL), Self::TRIAL_RATE, 2)?;
-        let whole = trial.by_host.into_iter().filter(|&(_, answers)| answers == u32::from(Self::TRIAL));
+        let config = self.config(targets.clone(), block(first, Self::TRIAL), Self::TRIAL_RATE);
+        let mut answers: BTreeMap<IpAddr, u16> = BTreeMap::new();
+        self.scan(ScanConfig { retries: 2, report_closed: true, ..config }, &mut |event| {
+            if let Event::Port(seen) = event
+                && matches!(seen.state, PortState::Open | PortState::Closed)
+            {
+                *answers.entry(seen.address).or_default() += 1;
+            }
+        })?;
+        let whole = answers.into_iter().filter(|&(_, answers)| answers == Self::TRIAL);
         let hosts: BTreeSet<IpAddr> = whole.map(|(host, _)| host).collect();
         if hosts.is_empty() {
             return Err(Failure::new(
@@ -188,17 +188,15 @@ impl Bench {
         let hosts = u32::try_from(responders.hosts.len()).unwrap_or(u32::MAX).max(1);
         let room = Self::LAST_PORT - responders.first;
         let ports = u16::try_from(rate.max(500).div_ceil(hosts)).unwrap_or(room).clamp(1, room);
-        let answers = self.scan(responders.hosts.clone(), block(responders.first, ports), rate, 0)?;
-        let sum = answers.by_host.values().copied().map(u64::from).sum();
-        Ok(Step { rate_pps: rate, sent_pps: answers.sent_pps, probes: answers.probes, answers: sum })
+        let config = self.config(responders.hosts.clone(), block(responders.first, ports), rate);
+        let report = self.scan(config, &mut drop)?;
+        Ok(Step {
+            rate_pps: rate,
+            sent_pps: report.send_rate_pps,
+            probes: report.targets,
+            answers: report.answered,
+        })
     }
-}
-
-#[derive(Default)]
-struct Answers {
-    by_host: BTreeMap<IpAddr, u32>,
-    probes: u64,
-    sent_pps: u32,
 }
 
 fn block(first: u16, count: u16) -> PortSet {

@@ -53,6 +53,8 @@ pub struct RxConfig {
 impl RxConfig {
     /// Blocks for those who expect few frames: 4 MiB, and a quarter of a second.
     pub const FEW_BLOCKS: usize = 64;
+    /// So many targets can answer twice each at once and still have room in those.
+    pub const FEW_TARGETS: u64 = 1 << 13;
 }
 
 impl Default for RxConfig {

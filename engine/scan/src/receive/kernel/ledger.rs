@@ -117,6 +117,11 @@ impl Ledger {
         }))
     }
 
+    /// How many hosts it is about.
+    pub(super) fn hosts(&self) -> u64 {
+        self.space.targets().count()
+    }
+
     /// From here on answers are noted for this tally, if it is about the ledger's space and in the shared memory.
     pub(super) fn open(&mut self, space: &ProbeSpace, tally: &Tally, time: Stopwatch) {
         if space.kinds() != self.space.kinds() || !tally.is_in(&self.memory) {

@@ -37,9 +37,6 @@ pub(crate) struct KernelReceiver {
 impl KernelReceiver {
     /// Room for 100,000 replies: a thirtieth of a second at 3 million a second.
     const RING_BYTES: u32 = 8 << 20;
-    /// The same for 25,000, where closed ports take no room.
-    const SMALL_RING_BYTES: u32 = 2 << 20;
-
     /// Puts the program on the device with this number: in the driver, or in front of the stack where the driver
     /// cannot. Replies count if they come to one of our addresses and ports. With a ledger closed ports are noted there.
     pub(crate) fn attach(
@@ -49,10 +46,7 @@ impl KernelReceiver {
         key: &CookieKey,
         ledger: Option<Ledger>,
     ) -> io::Result<Self> {
-        let ring = RingBuffer::new(
-            "pr_replies",
-            if ledger.is_some() { Self::SMALL_RING_BYTES } else { Self::RING_BYTES },
-        )?;
+        let ring = RingBuffer::new("pr_replies", ledger.as_ref().map_or(Self::RING_BYTES, Self::ring_bytes))?;
         let counts = SharedArray::new("pr_counts", 1, Count::ALL.len() as u32)?;
         let ingredients =
             Ingredients { ours, ports, key, ring: &ring, counts: &counts, ledger: ledger.as_ref() };
@@ -62,6 +56,12 @@ impl KernelReceiver {
             _ => Link::attach(&program, device, XdpMode::Generic),
         })?;
         Ok(Self { ring, counts, reported: [0; Count::ALL.len()], ledger, _link: link })
+    }
+
+    /// Where closed ports take no room: enough for the first answer of every host, and for open ports.
+    fn ring_bytes(ledger: &Ledger) -> u32 {
+        let records = ledger.hosts().saturating_mul(64).next_power_of_two();
+        records.clamp(1 << 20, u64::from(Self::RING_BYTES)) as u32
     }
 
     /// From here on closed ports are noted for this tally, if it is of the space that the ledger is about.
