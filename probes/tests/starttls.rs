@@ -2,9 +2,13 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
-use portreeve_model::SafeText;
+use portreeve_model::{Endpoint, SafeText, Timestamp, Transport};
+use portreeve_probes::{Database, Hints, Identifier, IdentifyConfig};
 use support::{
     Server, identify,
     process::{certificate, start},
@@ -12,7 +16,7 @@ use support::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 /// How a service speaks before TLS.
@@ -113,4 +117,64 @@ async fn certificates_behind_a_request_for_tls_are_read() {
         let leaf = tls.certificates.first().unwrap_or_else(|| panic!("{}: {tls:?}", front.service));
         assert_eq!(leaf.subject.as_str(), "CN=lab.example", "{}", front.service);
     }
+}
+
+/// One packet of TDS.
+fn packet(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = (payload.len() as u16 + 8).to_be_bytes();
+    [&[kind, 1, high, low, 0, 0, 1, 0], payload].concat()
+}
+
+/// Speaks TDS 7.4 up to the end of a handshake: a pre-login response, then TLS of the server `behind` in packets of
+/// 512 bytes.
+async fn speak_tds(mut stream: TcpStream, behind: u16) -> std::io::Result<()> {
+    const PRE_LOGIN: &[u8] = b"\0\0\x0b\0\x06\x01\0\x11\0\x01\xff\x0f\0\x10\x1b\0\0\x01";
+    let mut head = [0; 8];
+    stream.read_exact(&mut head).await?;
+    let mut payload = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]])) - 8];
+    stream.read_exact(&mut payload).await?;
+    stream.write_all(&packet(4, PRE_LOGIN)).await?;
+    let mut tls = TcpStream::connect((Ipv4Addr::LOCALHOST, behind)).await?;
+    stream.read_exact(&mut head).await?;
+    let mut hello = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]])) - 8];
+    stream.read_exact(&mut hello).await?;
+    tls.write_all(&hello).await?;
+    let mut buffer = [0; 504];
+    loop {
+        let length = tls.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        stream.write_all(&packet(0x12, &buffer[..length])).await?;
+    }
+}
+
+#[tokio::test]
+async fn sql_servers_show_their_certificate_inside_tds() {
+    let Some(tls) = start("openssl", "openssl", |folder, port| {
+        let (key, cert) = certificate(folder);
+        let accept = format!("127.0.0.1:{port}");
+        ["s_server", "-quiet", "-accept", &accept, "-key", &key, "-cert", &cert].map(str::to_owned).to_vec()
+    }) else {
+        return;
+    };
+    let address = IpAddr::V4(Ipv4Addr::new(127, 78, 0, 1));
+    let listener = TcpListener::bind((address, 1433)).await.expect("an address of its own");
+    let behind = tls.port;
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(speak_tds(stream, behind));
+        }
+    });
+    let config = IdentifyConfig::new(Arc::new(|| Timestamp(0)));
+    let identifier = Identifier::new(Arc::clone(Database::builtin()), config);
+    let endpoint = Endpoint { address, port: 1433, transport: Transport::Tcp };
+    let service = identifier.identify(endpoint, Hints::default()).await;
+    server.abort();
+    let text = |value: &Option<SafeText>| value.as_ref().map(|text| text.as_str().to_owned());
+    assert_eq!(text(&service.product).as_deref(), Some("Microsoft SQL Server 2019"), "{service:?}");
+    assert_eq!(text(&service.version).as_deref(), Some("15.0.4123"));
+    assert_eq!(text(&service.info).as_deref(), Some("CU10"));
+    let tls = service.tls.expect("a certificate");
+    assert_eq!(tls.certificates.first().map(|leaf| leaf.subject.as_str()), Some("CN=lab.example"), "{tls:?}");
 }

@@ -103,6 +103,9 @@ fn write_probe(out: &mut String, probe: &Probe) {
     if probe.greets {
         field(out, "greets", "true");
     }
+    if probe.finishes {
+        field(out, "finishes", "true");
+    }
     strings(out, "after", &probe.after);
     field(out, "tier", &probe.tier.to_string());
     match probe.safety {

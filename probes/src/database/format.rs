@@ -88,6 +88,9 @@ pub struct Probe {
     /// The server greets first: read before the first step, and a listening connection can be reused.
     #[serde(default)]
     pub greets: bool,
+    /// Nothing is said after the last step, and the server is told so: some answer only then.
+    #[serde(default)]
+    pub finishes: bool,
     /// Asked after these readings: names of services, or ids of entries (those with a slash). On usual
     /// ports asked unprompted too, if the tier allows it.
     #[serde(default)]

@@ -1,15 +1,15 @@
 //! Greetings and errors of database servers.
 //!
 //! Fields: `mysql.version`, `mysql.plugin`, `mysql.tls`, `mysql.error`; `pg.error.<letter>`, `pg.auth`,
-//! `pg.server_version`; `tds.version`.
+//! `pg.server_version`; those of `sql_server.rs`.
 
-use super::reader::Reader;
+use super::{reader::Reader, sql_server};
 
 pub(super) fn decode(probe: &str, reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
     let _ = mysql(reply, add);
     let _ = postgresql(reply, add);
     if probe.starts_with("mssql") {
-        let _ = tds(reply, add);
+        sql_server::decode(reply, add);
     }
 }
 
@@ -86,23 +86,5 @@ fn error(mut body: Reader<'_>, add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
         }
         add(&format!("pg.error.{}", char::from(letter)), body.text()?);
     }
-    Some(())
-}
-
-/// The VERSION option of a TDS pre-login response (MS-TDS 2.2.6.5).
-fn tds(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
-    let mut reader = Reader(reply);
-    let head = reader.take(8)?;
-    if !matches!(head, [4, 1, ..]) {
-        return None;
-    }
-    let payload = reader.0;
-    if reader.u8()? != 0 {
-        return None;
-    }
-    let at = reader.be16()?;
-    let mut version = Reader(payload.get(usize::from(at)..)?);
-    let (major, minor, build) = (version.u8()?, version.u8()?, version.be16()?);
-    add("tds.version", format!("{major}.{minor}.{build}").as_bytes());
     Some(())
 }

@@ -14,6 +14,7 @@ mod management;
 pub(crate) mod names;
 mod reader;
 pub(crate) mod snmp;
+mod sql_server;
 pub(crate) mod ssh;
 pub(crate) mod ssh_audit;
 pub(crate) mod ssh_kex;

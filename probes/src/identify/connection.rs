@@ -117,6 +117,18 @@ impl Connection {
         matches!(timeout_at(until, sending).await, Ok(Ok(())))
     }
 
+    /// Tells the peer that nothing more will be said; it can still answer.
+    pub async fn finish(&mut self, until: Instant) {
+        let finishing = async {
+            match self {
+                Self::Plain(stream) => stream.shutdown().await,
+                Self::Tls(stream) => stream.shutdown().await,
+            }
+        };
+        // Where that fails, the answer stays away too.
+        let _ = timeout_at(until, finishing).await;
+    }
+
     /// Reads whatever comes next; `None` if the peer closed or time is up.
     pub async fn read_some(&mut self, until: Instant) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 8192];

@@ -355,7 +355,13 @@ impl<'a> Conversation<'a> {
         self.asked.insert(id.clone());
         for (number, step) in probe.steps.iter().enumerate() {
             let greets = probe.probe.greets && number == 0;
-            let Some(reply) = self.exchange(id, step, greets).await else { return };
+            let finishes = probe.probe.finishes && number + 1 == probe.steps.len();
+            if finishes && number == 0 {
+                self.open = None;
+            }
+            let reply =
+                if finishes { self.exchange_last(step).await } else { self.exchange(id, step, greets).await };
+            let Some(reply) = reply else { return };
             let is_over = matches!(reply.end, End::Closed | End::Full | End::Dripping | End::Silent);
             if id == "ssh-kex" {
                 self.ssh_reply.extend_from_slice(&reply.bytes);
@@ -391,6 +397,17 @@ impl<'a> Conversation<'a> {
             }
         }
         Some(self.exchange_on(connection, id, &bytes).await)
+    }
+
+    /// Sends `bytes` and the end of all that is said, on a fresh connection or after the steps before.
+    async fn exchange_last(&mut self, bytes: &[u8]) -> Option<Reply> {
+        let reused = self.reusable(false);
+        let mut connection = if reused.is_some() { reused? } else { self.connect().await? };
+        if !connection.send(&self.address_in(bytes), self.deadline).await {
+            return None;
+        }
+        connection.finish(self.deadline).await;
+        Some(connection.read(self.patience(), self.deadline).await)
     }
 
     async fn exchange_on(&mut self, mut connection: Connection, id: &str, bytes: &[u8]) -> Reply {

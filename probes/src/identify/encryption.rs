@@ -14,7 +14,7 @@ use super::{
     hello::{self, Hello},
     jarm,
     pages::keeps_open,
-    starttls, tls,
+    starttls, tds, tls,
 };
 use crate::{database::ProbeRef, fields::Fields};
 
@@ -30,6 +30,9 @@ impl Conversation<'_> {
     /// Where the protocol can change to TLS in mid-conversation, does so for the certificate's sake.
     pub async fn try_starttls(&mut self) {
         let name = self.choice.as_ref().map(|choice| choice.best.name.to_string());
+        if name.as_deref() == Some("ms-sql-s") {
+            return self.ask_tds_certificate().await;
+        }
         let Some(upgrade) = name.as_deref().and_then(starttls::upgrade).filter(|_| self.tls.is_none()) else {
             return;
         };
@@ -51,6 +54,19 @@ impl Conversation<'_> {
         if let (Some("ms-wbt-server"), Some(stream)) = (name.as_deref(), shaken.stream) {
             self.ask_credssp(Connection::Tls(stream)).await;
         }
+    }
+
+    /// SQL Server carries TLS inside its own packets.
+    async fn ask_tds_certificate(&mut self) {
+        if self.tls.is_some() || self.fields.get("tds.encryption").is_none() || !self.may_connect() {
+            return;
+        }
+        self.connections += 1;
+        self.open = None;
+        let until = self.deadline.min(Instant::now() + Duration::from_secs(2) + 4 * self.rtt());
+        let name = self.hints.hostname.clone();
+        let flight = tds::first_flight(self.address, name.as_deref(), self.patience(), until).await;
+        self.tls = flight.and_then(hello::describe);
     }
 
     /// The name to ask for where a domain is wanted: what the host was called by, or calls itself.
@@ -173,6 +189,9 @@ impl Conversation<'_> {
         if let Some(leaf) = self.tls.as_ref().and_then(|tls| tls.certificates.first()) {
             self.fields.add("tls-hello", "tls.subject", leaf.subject.as_str().as_bytes());
             self.fields.add("tls-hello", "tls.issuer", leaf.issuer.as_str().as_bytes());
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.client_certificate_requested) {
+            self.fields.add("tls-hello", "tls.client_certificate", b"requested");
         }
     }
 

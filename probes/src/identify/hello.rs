@@ -14,7 +14,7 @@ use super::{connection::Connection, tls::iana_name};
 use crate::decode::tls::{Flight, flight};
 
 /// The most bytes of a first flight.
-const MAX_FLIGHT: usize = 128 * 1024;
+pub(super) const MAX_FLIGHT: usize = 128 * 1024;
 
 /// A ClientHello (RFC 5246 7.4.1.2).
 #[derive(Clone, Debug, Default)]

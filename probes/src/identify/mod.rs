@@ -17,6 +17,7 @@ mod pages;
 mod plan;
 mod ssh;
 mod starttls;
+mod tds;
 mod tls;
 mod udp;
 
