@@ -15,6 +15,8 @@ use crate::decode::tls::{Flight, flight};
 
 /// The most bytes of a first flight.
 pub(super) const MAX_FLIGHT: usize = 128 * 1024;
+/// Pieces that it may come in: whoever sends it byte by byte shall not have it parsed as often.
+pub(super) const MAX_PIECES: usize = 512;
 
 /// A ClientHello (RFC 5246 7.4.1.2).
 #[derive(Clone, Debug, Default)]
@@ -134,7 +136,10 @@ pub(super) async fn answer(
     let mut connection = Connection::Plain(Connection::open(address, until).await.ok()?);
     let mut heard = Vec::new();
     if connection.send(&hello.emit(), until).await {
-        while heard.len() < MAX_FLIGHT && !is_enough(&heard) {
+        for _ in 0..MAX_PIECES {
+            if heard.len() >= MAX_FLIGHT || is_enough(&heard) {
+                break;
+            }
             let Some(more) = connection.read_some(until).await else { break };
             heard.extend(more);
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     connection::{Connection, Patience},
-    hello::{Hello, MAX_FLIGHT},
+    hello::{Hello, MAX_FLIGHT, MAX_PIECES},
 };
 use crate::decode::tls::{Flight, flight};
 
@@ -34,10 +34,11 @@ pub(super) async fn first_flight(
         return None;
     }
     let mut heard = Vec::new();
-    while heard.len() < MAX_FLIGHT {
+    for _ in 0..MAX_PIECES {
         let Some(more) = connection.read_some(until).await else { break };
         heard.extend(more);
-        if flight(&payload(&heard)).is_none_or(|flight| flight.is_over) {
+        let is_enough = || flight(&payload(&heard)).is_none_or(|flight| flight.is_over);
+        if heard.len() >= MAX_FLIGHT || is_enough() {
             break;
         }
     }
