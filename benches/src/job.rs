@@ -1,11 +1,6 @@
 //! A whole job from start to exit, held against the truth.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use portreeve_lab::scan::{Counters, Coverage, INTERFACE, Mode};
 
@@ -124,7 +119,7 @@ pub fn run(bench: &mut Bench, tool: &Tool, work: &Work, limit: Duration) -> Outc
     let mut done: Option<Done> = None;
     for words in bench.tools.commands(tool, work, &folder) {
         bench.lab.rewind()?;
-        let finished = Running::start(&words, File::create(folder.join("log"))?)?.finish(limit)?;
+        let finished = Running::start(&words, &folder)?.finish(limit)?;
         if !finished.succeeded && !finished.timed_out {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             return Err(format!("{} failed: {}", tool.label(), last_line(&log)).into());

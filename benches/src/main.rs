@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -96,7 +96,7 @@ fn bench(options: Options) -> Outcome {
         println!("{name}: {text}");
     }
     // Beside the binary: a folder that nobody else can write to.
-    let folder = options.binary.with_file_name("bench-work");
+    let folder = path::absolute(options.binary.with_file_name("bench-work"))?;
     let _boost = Boost::new();
     let mut bench = Bench::new("bench", tools, &folder, options.window)?;
     let mut document = Document::new(facts, versions, options.rounds);

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -51,13 +52,16 @@ pub struct Finished {
 }
 
 impl Running {
-    /// Starts a command line in the calling thread's network namespace. Its output goes to `log`.
-    pub fn start(words: &[OsString], log: fs::File) -> Outcome<Self> {
+    /// Starts a command line in the calling thread's network namespace, and in `folder`, where it may leave
+    /// things; its output goes to `log` there.
+    pub fn start(words: &[OsString], folder: &Path) -> Outcome<Self> {
+        let log = fs::File::create(folder.join("log"))?;
         let cpu_before = cpu_of_children();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "setsid"]).args(words);
         // No configuration and no history of the user who measures.
-        command.env("HOME", "/nonexistent").stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+        command.env("HOME", "/nonexistent").current_dir(folder);
+        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
         let begun = Instant::now();
         let child = command.spawn()?;
         let running = Self { child, begun, cpu_before };

@@ -6,7 +6,7 @@ use std::{
     fs,
     net::Ipv4Addr,
     ops::RangeInclusive,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
     thread,
 };
@@ -132,7 +132,7 @@ impl Tools {
         let help = Command::new(ours).args(["scan", "--help"]).output();
         let help = help.map(|help| String::from_utf8_lossy(&help.stdout).into_owned()).unwrap_or_default();
         Self {
-            ours: ours.to_path_buf(),
+            ours: path::absolute(ours).unwrap_or_else(|_| ours.to_path_buf()),
             help,
             masscan: version("masscan", "--version"),
             zmap: version("zmap", "--version"),

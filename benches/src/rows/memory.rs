@@ -1,6 +1,6 @@
 //! How much memory 2^32 targets take.
 
-use std::{fs::File, net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use portreeve_lab::scan::{Mode, Network};
 
@@ -38,8 +38,8 @@ fn measure(bench: &mut Bench, tool: &Tool) -> Outcome<Values> {
     bench.lab.mode(Mode::Blackhole)?;
     bench.lab.reset()?;
     let words = single_command(&bench.tools, tool, &Work::new(network, &[1..=512]), bench)?;
-    let log = bench.fresh_folder()?.join("log");
-    let mut running = Running::start(&words, File::create(log)?)?;
+    let folder = bench.fresh_folder()?;
+    let mut running = Running::start(&words, &folder)?;
     settle(TIME);
     if !running.runs() || bench.lab.counters()?.frames == 0 {
         return Err("it does not send".into());

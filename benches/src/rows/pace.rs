@@ -1,7 +1,6 @@
 //! How evenly probes leave at a rate that was asked for: stamped by the receiver.
 
 use std::{
-    fs::File,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -60,8 +59,8 @@ fn measure(bench: &mut Bench, tool: &Tool, rate: u32) -> Outcome<Values> {
     bench.lab.reset()?;
     let work = Work { rate: Some(rate), retries: Some(0), ..Work::new(network, &[80..=80]) };
     let words = single_command(&bench.tools, tool, &work, bench)?;
-    let log = bench.fresh_folder()?.join("log");
-    let running = Running::start(&words, File::create(&log)?)?;
+    let folder = bench.fresh_folder()?;
+    let running = Running::start(&words, &folder)?;
     let begun = Instant::now();
     while bench.lab.counters()?.probes < 10 {
         if begun.elapsed() > PATIENCE {

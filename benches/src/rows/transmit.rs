@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -71,12 +70,12 @@ fn measure(bench: &mut Bench, words: &[OsString]) -> Outcome<Values> {
     bench.lab.track(0, &[])?;
     bench.lab.mode(Mode::Blackhole)?;
     bench.lab.reset()?;
-    let log = bench.fresh_folder()?.join("log");
-    let mut running = Running::start(words, File::create(&log)?)?;
+    let folder = bench.fresh_folder()?;
+    let mut running = Running::start(words, &folder)?;
     let begun = Instant::now();
     while bench.lab.counters()?.frames < 1_000 {
         if !running.runs() || begun.elapsed() > PATIENCE {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let said = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             return Err(format!("it sent nothing: {}", said.trim()).into());
         }
         settle(Duration::from_millis(10));
