@@ -5,7 +5,7 @@ use std::{mem, net::IpAddr, ops::Range, sync::Arc, thread, time::Duration};
 use portreeve_model::{HostReason, PortState, Reason};
 
 use crate::{
-    Control, Permutation, Phase, ScanConfig, ScanError, Shard,
+    Control, PacketsPerSecond, Permutation, Phase, ScanConfig, ScanError, Shard,
     ceilings::Ceilings,
     checkpoint::{Clerk, Mark, restore},
     loss::Losses,
@@ -109,6 +109,8 @@ struct Covered {
     /// The first position that was not probed.
     checkpoint: u64,
     attempts: u8,
+    /// The first attempt at the rate of the last.
+    even_since: u8,
     /// Whether everyone asked has answered.
     settled: bool,
 }
@@ -147,6 +149,14 @@ impl Stages {
     /// So many targets have to be missing, by expectation, for another attempt: less than once in 500 scans is one
     /// missing that could have been found.
     const WORTH_ASKING: f64 = 0.002;
+    /// More loss than this at one rate is taken for the rate's fault.
+    const OVERLOAD: f64 = 0.2;
+    /// How far below what came through it then goes on, how far down it goes at once, how fast it recovers, and how
+    /// slow it gets at most.
+    const BELOW: f64 = 0.9;
+    const SLOWDOWN: f64 = 0.05;
+    const RECOVERY: f64 = 1.5;
+    const SLOWEST: u32 = 100;
     /// How often a waiting scan looks whether all have answered.
     const POLL: Duration = Duration::from_millis(2);
 
@@ -244,7 +254,7 @@ impl Stages {
             let begun = self.begin_stretch(&campaign, &tally);
             let covered = self.cover(&campaign, &tally, begun)?;
             checkpoint = covered.checkpoint;
-            losses.add(&tally.histories(covered.attempts), covered.settled);
+            losses.add(&tally.histories(covered.attempts), covered.even_since, covered.settled);
             answered += tally.answered();
             if let Some(estimate) = losses.missed() {
                 control.set_miss_estimate(estimate);
@@ -318,7 +328,8 @@ impl Stages {
         let control = self.common.control.clone();
         let hosts = self.config.targets.count();
         let stretch = tally.stretch();
-        let mut covered = Covered { checkpoint: stretch.end, attempts: begun.attempt, settled: false };
+        let mut covered =
+            Covered { checkpoint: stretch.end, attempts: begun.attempt, even_since: 0, settled: false };
         let mut effort = Effort { asked: begun.asked, sent: begun.asked * u64::from(begun.attempt) };
         let most = self.config.most_attempts();
         for attempt in begun.attempt..most {
@@ -357,13 +368,13 @@ impl Stages {
             } else {
                 Duration::ZERO
             };
-            let ends =
-                settled() || attempt + 1 == most || !self.is_worth_another(&effort, tally, covered.attempts);
+            let ends = settled() || attempt + 1 == most || !self.is_worth_another(&effort, tally, &covered);
             if ends && waits && sent > 0 {
                 control.set_phase(Phase::Waiting);
                 self.await_answers(self.last_wait(campaign, tally).saturating_sub(waited), settled);
             }
             covered.settled = settled();
+            self.adapt_rate(tally, &mut covered);
             if control.is_cancelled() || ends {
                 break;
             }
@@ -376,14 +387,37 @@ impl Stages {
 
     /// Whether the silent targets should be asked once more: as often as was asked for, and beyond that while
     /// answers are probably missing and it costs no more than that did.
-    fn is_worth_another(&self, effort: &Effort, tally: &Tally, attempts: u8) -> bool {
+    fn is_worth_another(&self, effort: &Effort, tally: &Tally, covered: &Covered) -> bool {
         let sure = self.config.sure_attempts();
-        if attempts < sure {
+        let recent = tally.histories(covered.attempts).since(covered.even_since);
+        if recent.attempts < sure {
             return true;
         }
         let silent = effort.asked.saturating_sub(tally.answered());
         let budget = effort.asked.saturating_mul(u64::from(sure) * 2);
-        effort.sent + silent <= budget && tally.histories(attempts).expected_missing() > Self::WORTH_ASKING
+        effort.sent + silent <= budget && recent.expected_missing() > Self::WORTH_ASKING
+    }
+
+    /// Goes slower when so much is lost that the path cannot be taking the rate, once in a stretch; and faster again
+    /// from stretch to stretch as long as little is lost. The loss counts from attempts at one rate only.
+    fn adapt_rate(&mut self, tally: &Tally, covered: &mut Covered) {
+        let asked = self.config.overall_rate();
+        let loss = tally.histories(covered.attempts).since(covered.even_since).loss();
+        let Some(loss) = loss.filter(|_| covered.even_since == 0) else { return };
+        let now = f64::from(self.pace.rate().0);
+        let next = if loss > Self::OVERLOAD {
+            covered.even_since = covered.attempts;
+            now * ((1.0 - loss) * Self::BELOW).max(Self::SLOWDOWN)
+        } else if covered.attempts == self.config.sure_attempts() {
+            now * Self::RECOVERY
+        } else {
+            now
+        };
+        let next = PacketsPerSecond((next as u32).clamp(asked.0.min(Self::SLOWEST), asked.0));
+        if next != self.pace.rate() {
+            tracing::info!(loss, rate = next.0, "the rate follows the losses");
+            self.pace = Pace::new(next, self.time.elapsed());
+        }
     }
 
     /// The pause between an attempt and the next: time for answers to come in.

@@ -406,6 +406,22 @@ fn a_lossy_path_to_silent_ports_costs_no_more_than_it_may() {
 }
 
 #[test]
+fn a_path_that_takes_no_more_is_not_pressed() {
+    let Some(lab) = network() else { return };
+    // A router that passes 5,000 packets a second, asked for 30,000: five of six are lost.
+    filter(&lab, "limit rate over 5000/second burst 50 packets drop");
+    let watch = lab.far(Watch::start);
+    let rate = PacketsPerSecond(30_000);
+    let found = scan(ScanConfig { rate, ..config("10.99.128.0/28", "1-1000") });
+    let probes = watch.finish().len();
+    assert_eq!(found.ports.len(), 16_000, "{:?}", found.report);
+    assert!(probes <= 64_000, "{probes} probes");
+    let lost = found.report.loss_estimate.expect("there were retries");
+    let truth = (probes - 16_000) as f32 / probes as f32;
+    assert!((lost - truth).abs() < 0.01, "{lost} estimated, {truth} lost");
+}
+
+#[test]
 fn a_scan_without_retries_asks_once_whatever_is_lost() {
     let Some(lab) = network() else { return };
     filter(&lab, "numgen random mod 10 0 drop");

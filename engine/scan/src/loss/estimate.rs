@@ -42,8 +42,17 @@ impl Histories {
         self.first_answers.get(attempts).unwrap_or_default().iter().sum::<u64>() as f64
     }
 
+    /// What came of the attempts from `first` on, as if those had been all.
+    pub(crate) fn since(&self, first: u8) -> Self {
+        let mut first_answers = [0; Self::ATTEMPTS];
+        for (count, &later) in first_answers.iter_mut().zip(self.first_answers.iter().skip(first.into())) {
+            *count = later;
+        }
+        Self { first_answers, attempts: self.attempts.saturating_sub(first) }
+    }
+
     /// The share of probes that go unanswered though their target answers; `None` if nothing can be said.
-    fn loss(&self) -> Option<f64> {
+    pub(crate) fn loss(&self) -> Option<f64> {
         let (answered, attempts) = (self.answered(), f64::from(self.attempts));
         let mean = self.failures() / answered;
         if self.attempts < 2 || answered == 0.0 {
@@ -124,8 +133,9 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
-    /// Adds a stretch. Where everyone has answered (it is settled) nothing is missed.
-    pub(crate) fn add(&mut self, histories: &Histories, settled: bool) {
+    /// Adds a stretch. Where everyone has answered (it is settled) nothing is missed. What is missed otherwise is
+    /// estimated from the attempts since `even`: those before met another loss.
+    pub(crate) fn add(&mut self, histories: &Histories, even: u8, settled: bool) {
         let answered = histories.answered();
         self.answered += answered;
         if settled {
@@ -133,14 +143,17 @@ impl Losses {
             self.told |= answered > 0.0;
             return;
         }
-        let Some(loss) = histories.loss() else {
+        let recent = Some(histories.since(even)).filter(|recent| recent.loss().is_some());
+        // Too few since then: those before are better than none.
+        let recent = recent.unwrap_or(*histories);
+        let Some(loss) = recent.loss() else {
             self.unknown = true;
             return;
         };
         self.told = true;
-        let missed = histories.missing(loss);
+        let missed = recent.missing(loss);
         self.missed += missed;
-        self.missed_at_most += histories.missing_at_most(loss).max(missed);
+        self.missed_at_most += recent.missing_at_most(loss).max(missed);
         // Those that are missing cost a probe at each attempt.
         self.failures += histories.failures() + missed * f64::from(histories.attempts);
     }
@@ -181,7 +194,7 @@ mod tests {
 
     fn losses(histories: &Histories, settled: bool) -> Losses {
         let mut losses = Losses::default();
-        losses.add(histories, settled);
+        losses.add(histories, 0, settled);
         losses
     }
 
@@ -195,6 +208,23 @@ mod tests {
             assert!((f64::from(losses.lost().expect("known")) - loss).abs() < 0.002);
             assert!(losses.missed_at_most() >= losses.missed());
         }
+    }
+
+    #[test]
+    fn attempts_before_the_rate_was_changed_are_left_out() {
+        // Three quarters are lost at first, nothing once it goes slower; a few packets filters stay silent.
+        let mut histories = Histories { attempts: 4, ..Histories::default() };
+        histories.first_answers[..4].copy_from_slice(&[2_000, 1_500, 4_500, 0]);
+        let mut losses = Losses::default();
+        losses.add(&histories, 2, false);
+        assert_eq!(losses.missed(), Some(0.0));
+        assert!((f64::from(losses.lost().expect("known")) - 10_500.0 / 18_500.0).abs() < 1e-6);
+        // Ended before there was anything to compare at the slower rate.
+        let mut both = Histories { attempts: 2, ..Histories::default() };
+        both.first_answers[..2].copy_from_slice(&[2_000, 800]);
+        let mut losses = Losses::default();
+        losses.add(&both, 2, false);
+        assert!(losses.missed().is_some_and(|missed| missed > 0.1));
     }
 
     #[test]
