@@ -71,11 +71,16 @@ pub(super) mod thread {
     pub const SENT: i16 = 72;
     pub const NOT_ALLOWED: i16 = 80;
     pub const NO_NEIGHBOR: i16 = 88;
+    /// All positions before this one that it has taken are dealt with; [`super::NOTHING_TAKEN`] before the first.
+    pub const FLOOR: i16 = 96;
     pub const BYTES: u32 = 128;
 }
 
 /// No number of a target: targets are fewer than 2⁶³.
 pub(super) const NOT_WALKING: u64 = u64::MAX;
+
+/// The floor of a thread that has taken no positions: no minimum is it.
+pub(super) const NOTHING_TAKEN: u64 = u64::MAX;
 
 /// Fixed point of credits and rates.
 pub(super) const FRACTION_BITS: i32 = 40;

@@ -257,7 +257,6 @@ impl Generator for KernelGenerator {
             .run(&self.control, pass, &positions, whole)
             .map_err(ScanError::io("the kernel stopped making probes"))?;
         let after = self.control.counts();
-        pass.sent += after.sent - before.sent;
         let drops = &pass.tally.common.drops;
         drops.add(DropCause::NotAllowed, after.not_allowed - before.not_allowed);
         drops.add(DropCause::NoNeighbor, after.no_neighbor - before.no_neighbor);
@@ -314,6 +313,7 @@ impl Control {
             set(layout::thread::BLOCK_NEXT, 0);
             set(layout::thread::BLOCK_END, 0);
             set(layout::thread::WALKING, layout::NOT_WALKING);
+            set(layout::thread::FLOOR, layout::NOTHING_TAKEN);
             set(layout::thread::ALLOWANCE, 0);
             set(layout::thread::ASKED_NS, now_ns);
             set(layout::thread::CREDIT, 0);

@@ -207,6 +207,9 @@ impl Generator<'_> {
         a.load(Double, R3, R8, layout::END as i16);
         a.load(Double, R1, R8, layout::NEXT as i16);
         a.jump_if(AtLeast, R1, R3, exhausted);
+        // What it will get begins here or later. Said before it takes it, so that whoever sees the counter moved
+        // sees this, too.
+        a.store(Double, R6, thread::FLOOR, R1);
         a.copy(R1, BLOCK as i32);
         a.atomic(Atomic::FetchAdd, R8, layout::NEXT as i16, R1);
         a.jump_if(AtLeast, R1, R3, exhausted);

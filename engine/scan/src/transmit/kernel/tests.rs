@@ -1,7 +1,11 @@
 //! The programs against the code that the other backends send with: position by position, byte by byte. The kernel
 //! runs them once over one frame at a time here, and nothing is sent.
 
-use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    sync::atomic::Ordering::Relaxed,
+};
 
 use nix::unistd::Uid;
 use portreeve_model::MacAddress;
@@ -235,7 +239,17 @@ fn several_threads_share_the_positions_out() {
     }
     let bench = Bench::new("10.99.0.0/24", "1-40", 3, false);
     bench.begin(100..9_000);
-    let mut frames: Vec<Vec<u8>> = (0..).map_while(|turn: usize| bench.next(turn * 7 % 3)).collect();
+    let place: HashMap<Vec<u8>, u64> =
+        (100..9_000).filter_map(|position| Some((bench.expected(position)?, position))).collect();
+    let mut open: BTreeSet<u64> = place.values().copied().collect();
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    while let Some(frame) = bench.next(frames.len() * 7 % 3) {
+        open.remove(&place[&frame]);
+        frames.push(frame);
+        let floor = threads::floor(&bench.generator.control, &(100..9_000));
+        let first = open.first().copied().unwrap_or(9_000);
+        assert!(floor <= first && first < floor + 3 * program::BLOCK, "{floor} is told, {first} is next");
+    }
     // Whoever still has a block finishes it.
     frames.extend((0..3).flat_map(|thread| rest(&bench, thread)));
     let mut expected: Vec<Vec<u8>> = (100..9_000).filter_map(|position| bench.expected(position)).collect();

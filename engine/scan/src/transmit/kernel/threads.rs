@@ -3,7 +3,7 @@
 use std::{
     io,
     ops::Range,
-    sync::atomic::Ordering::Relaxed,
+    sync::atomic::Ordering::{Acquire, Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use super::{
     program,
     program::SLACK,
 };
-use crate::{PacketsPerSecond, sys::bpf::Program, transmit::Pass};
+use crate::{PacketsPerSecond, receive::Tally, sys::bpf::Program, transmit::Pass};
 
 /// Up to this rate one thread is enough, and leaves the other cores to those who receive.
 const ONE_IS_ENOUGH: PacketsPerSecond = PacketsPerSecond(1_500_000);
@@ -65,46 +65,47 @@ impl Gang {
     }
 
     /// Runs every thread until the positions are dealt with or the scan is cancelled; returns the first position that
-    /// may not have been dealt with.
+    /// may not have been dealt with. Tells how far it is meanwhile, if these threads send the whole pass.
     pub(super) fn run(
         &self,
         control: &Control,
-        pass: &Pass<'_>,
+        pass: &mut Pass<'_>,
         positions: &Range<u64>,
-        counts_done: bool,
+        is_whole: bool,
     ) -> io::Result<u64> {
-        let watcher = thread::current();
+        let (watcher, tally) = (thread::current(), pass.tally);
         thread::scope(|scope| {
             let workers: Vec<_> = (0..)
                 .zip(&self.programs)
                 .map(|(number, program)| {
                     let watcher = watcher.clone();
                     scope.spawn(move || {
-                        let worked = self.work(number, program, control, pass);
+                        let worked = self.work(number, program, control, tally);
                         watcher.unpark();
                         worked
                     })
                 })
                 .collect();
-            let mut progress = Progress::new(control, positions);
+            let mut progress = Progress::new(control, positions, is_whole);
             while !workers.iter().all(|worker| worker.is_finished()) {
-                if pass.tally.common.control.is_cancelled() {
+                if tally.common.control.is_cancelled() {
                     control.set(layout::STOP, 1);
                 }
                 control.set_rate(pass.pace.rate());
-                progress.tell(control, pass, counts_done);
+                progress.tell(control, pass, floor(control, positions));
                 thread::park_timeout(Self::WATCH);
             }
             for worker in workers {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             }
-            progress.tell(control, pass, counts_done);
-            Ok(reached(control, positions))
+            let reached = reached(control, positions);
+            progress.tell(control, pass, reached);
+            Ok(reached)
         })
     }
 
     /// Runs one program until nothing is left for it.
-    fn work(&self, number: u32, program: &Program, control: &Control, pass: &Pass<'_>) -> io::Result<()> {
+    fn work(&self, number: u32, program: &Program, control: &Control, tally: &Tally) -> io::Result<()> {
         self.pin(number as usize);
         let mut estimate = Estimate::new();
         while control.get(layout::STOP) == 0 {
@@ -113,7 +114,7 @@ impl Gang {
                 return Ok(());
             }
             forget_allowance(number, control);
-            let repeat = estimate.repeat(left, control, pass);
+            let repeat = estimate.repeat(left, control, tally);
             let begun = Instant::now();
             match program.run_live(&self.frame, repeat, Self::BATCH) {
                 Ok(()) => estimate.learn(begun.elapsed(), repeat),
@@ -160,9 +161,9 @@ impl Estimate {
     }
 
     /// How many runs of the program the next call should ask for, with so many positions left for this thread.
-    fn repeat(&self, left: u64, control: &Control, pass: &Pass<'_>) -> u32 {
-        let stretch = pass.tally.stretch();
-        let silent = 1.0 - pass.tally.answered() as f64 / (stretch.end - stretch.start).max(1) as f64;
+    fn repeat(&self, left: u64, control: &Control, tally: &Tally) -> u32 {
+        let stretch = tally.stretch();
+        let silent = 1.0 - tally.answered() as f64 / (stretch.end - stretch.start).max(1) as f64;
         let (left, fraction) = (left as f64, (1_u64 << layout::FRACTION_BITS) as f64);
         let sending = left * silent.clamp(0.0, 1.0) + left / f64::from(program::TRIES);
         let due_ns = fraction / control.get(layout::RATE).max(1) as f64;
@@ -212,27 +213,38 @@ pub(super) fn reached(control: &Control, positions: &Range<u64>) -> u64 {
     blocks.chain([control.get(layout::NEXT)]).min().unwrap_or(positions.end).min(positions.end)
 }
 
+/// The same while programs are running, less exactly: up to a block for each of them lies behind it.
+pub(super) fn floor(control: &Control, positions: &Range<u64>) -> u64 {
+    // The counter first: a thread says where its next block begins before it moves the counter beyond it.
+    let next = control.shared(layout::NEXT).load(Acquire);
+    let floors = (0..control.layout.threads).map(|number| control.thread(number, own::FLOOR).load(Relaxed));
+    floors.chain([next]).min().unwrap_or(next).min(positions.end)
+}
+
 /// What was told already.
 struct Progress {
     sent: u64,
-    done: u64,
-    positions: Range<u64>,
+    position: u64,
+    is_whole: bool,
 }
 
 impl Progress {
-    fn new(control: &Control, positions: &Range<u64>) -> Self {
-        Self { sent: control.sum(own::SENT), done: 0, positions: positions.clone() }
+    fn new(control: &Control, positions: &Range<u64>, is_whole: bool) -> Self {
+        Self { sent: control.sum(own::SENT), position: positions.start, is_whole }
     }
 
-    fn tell(&mut self, control: &Control, pass: &Pass<'_>, counts_done: bool) {
+    /// Tells what was sent, and that everything before this position was dealt with.
+    fn tell(&mut self, control: &Control, pass: &mut Pass<'_>, position: u64) {
         let sent = control.sum(own::SENT);
         pass.tally.common.control.add_sent(sent - self.sent);
+        pass.sent += sent - self.sent;
         self.sent = sent;
-        if counts_done {
-            let next = control.get(layout::NEXT).min(self.positions.end);
-            let done = next.saturating_sub(self.positions.start).max(self.done);
-            pass.dealt_with(done - self.done);
-            self.done = done;
+        if self.is_whole {
+            let position = position.max(self.position);
+            pass.dealt_with(position - self.position);
+            pass.positions.start = position;
+            pass.publish(None);
+            self.position = position;
         }
     }
 }
