@@ -29,5 +29,5 @@ mod matcher;
 
 pub use database::{Database, DatabaseError, Finding, Stats};
 pub use fields::Fields;
-pub use identify::{Clock, Hints, Identifier, IdentifyConfig, Memory};
+pub use identify::{Clock, Hints, Identifier, IdentifyConfig, Known, Memory};
 pub use matcher::Reading;

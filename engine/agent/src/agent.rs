@@ -20,11 +20,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    apart::{Worker, WorkerCommand},
     backoff::Backoff,
     client::{ClientError, ServerUrl, http_client},
     courier::{Delivery, deliver},
     host,
-    job::{HostLimits, Workshop, carry_out},
+    job::{Workshop, carry_out},
+    limits::HostLimits,
     spool::{JobSpool, Spool, SpoolError},
     state::{Identity, State, StateError},
     uplink::{Uplink, UplinkError},
@@ -58,6 +60,9 @@ pub struct AgentConfig {
     pub archive_bytes: u64,
     /// Which way probes leave.
     pub backend: BackendChoice,
+    /// Carries each job out in a process of its own, away from the agent's credential, files and rights; without, the
+    /// agent does it itself.
+    pub worker: Option<WorkerCommand>,
 }
 
 /// Why an agent ends other than by being told to.
@@ -129,9 +134,12 @@ pub async fn run_agent(
     else {
         return Ok(());
     };
+    // Opened in any case, so that it is told now if it cannot be.
     let archive = archive(&config)?;
+    let worker = config.worker.clone().map(|command| Worker { command, archive: config.archive() });
     let workshop = Workshop {
-        archive,
+        archive: archive.filter(|_| worker.is_none()),
+        worker,
         uplink,
         clock,
         databases,
@@ -154,13 +162,17 @@ pub async fn run_agent(
     ended
 }
 
+impl AgentConfig {
+    /// Where replies are kept, and how many bytes of them.
+    fn archive(&self) -> Option<(PathBuf, u64)> {
+        (self.archive_bytes > 0).then(|| (self.state.join("replies"), self.archive_bytes))
+    }
+}
+
 /// The archive of replies in the agent's folder, if its operator wants one.
 fn archive(config: &AgentConfig) -> Result<Option<Arc<dyn ReplySink>>, ArchiveError> {
-    if config.archive_bytes == 0 {
-        return Ok(None);
-    }
-    let archive = ArchiveConfig::new(config.state.join("replies"));
-    let archive = Archive::open(ArchiveConfig { max_bytes: config.archive_bytes, ..archive })?;
+    let Some((folder, max_bytes)) = config.archive() else { return Ok(None) };
+    let archive = Archive::open(ArchiveConfig { max_bytes, ..ArchiveConfig::new(folder) })?;
     Ok(Some(Arc::new(archive)))
 }
 

@@ -8,13 +8,14 @@ use std::{
 
 use portreeve_model::{
     SafeText,
-    protocol::{JobKind, JobProgress, LeasedJob, Limits, LogLevel, LogLine, LogsRequest, RenewRequest},
+    protocol::{JobProgress, LeasedJob, Limits, LogLevel, LogLine, LogsRequest, RenewRequest},
 };
 use portreeve_scan::{Clock, Control, Phase};
 use tokio::time::sleep;
 
 use crate::{
     run::Tally,
+    task::Task,
     uplink::{Uplink, UplinkError},
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Underway(Arc<Inner>);
 struct Inner {
     control: Control,
     tally: Tally,
+    /// What another process says that carries it out.
+    heard: Mutex<Option<JobProgress>>,
     cause: OnceLock<StopCause>,
     log: Mutex<VecDeque<LogLine>>,
     clock: Clock,
@@ -53,6 +56,7 @@ impl Underway {
         Self(Arc::new(Inner {
             control: Control::new(),
             tally: Tally::default(),
+            heard: Mutex::default(),
             cause: OnceLock::new(),
             log: Mutex::default(),
             clock,
@@ -91,30 +95,46 @@ impl Underway {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
+    /// Tells the scan's log how probes leave.
+    pub(crate) fn begins(&self, backend: &str, why: &str) {
+        self.log(LogLevel::Info, format!("Scanning with backend {backend}: {why}"));
+    }
+
+    /// Takes the word of the process that carries the job out.
+    pub(crate) fn hear(&self, progress: JobProgress) {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
     fn progress(&self, identify: bool) -> JobProgress {
-        let progress = self.0.control.progress();
-        let scanned = fraction(progress.probes_done, progress.probes_total);
-        let (answered, accepted) = (self.0.tally.answered(), self.0.tally.accepted());
-        let scan_is_over = progress.phase == Phase::Done;
-        // Identification goes on beside the scan; only what it takes after the scan has a share of its own.
-        let percent = match (identify, scan_is_over) {
-            (false, _) => scanned * 99.0,
-            (true, false) => scanned * 90.0,
-            (true, true) => 90.0 + 9.0 * fraction(answered, accepted),
-        };
-        let phase = if identify && scan_is_over {
-            format!("Identifying {answered} of {accepted} services")
-        } else {
-            progress.phase.to_string()
-        };
-        JobProgress {
-            percent,
-            phase: phase.into(),
-            probes_sent: progress.probes_sent,
-            probes_total: progress.probes_total,
-            open_ports: progress.open_ports,
-            rate_pps: progress.rate_pps,
-        }
+        let heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        heard.unwrap_or_else(|| progress(&self.0.control, &self.0.tally, identify))
+    }
+}
+
+/// How far a scan with identification beside it is.
+pub(crate) fn progress(control: &Control, tally: &Tally, identify: bool) -> JobProgress {
+    let progress = control.progress();
+    let scanned = fraction(progress.probes_done, progress.probes_total);
+    let (answered, accepted) = (tally.answered(), tally.accepted());
+    let scan_is_over = progress.phase == Phase::Done;
+    // Identification goes on beside the scan; only what it takes after the scan has a share of its own.
+    let percent = match (identify, scan_is_over) {
+        (false, _) => scanned * 99.0,
+        (true, false) => scanned * 90.0,
+        (true, true) => 90.0 + 9.0 * fraction(answered, accepted),
+    };
+    let phase = if identify && scan_is_over {
+        format!("Identifying {answered} of {accepted} services")
+    } else {
+        progress.phase.to_string()
+    };
+    JobProgress {
+        percent,
+        phase: phase.into(),
+        probes_sent: progress.probes_sent,
+        probes_total: progress.probes_total,
+        open_ports: progress.open_ports,
+        rate_pps: progress.rate_pps,
     }
 }
 
@@ -125,7 +145,7 @@ fn fraction(part: u64, whole: u64) -> f32 {
 /// Renews until the lease is lost; drop it when the job is handed in.
 pub(crate) async fn keep(leased: &LeasedJob, uplink: &Uplink, underway: &Underway) {
     let job_id = leased.job.job_id;
-    let identify = leased.job.identify && leased.job.kind == JobKind::Scan;
+    let identify = Task::identifies(&leased.job);
     let every = TELL.min(Duration::from_secs(u64::from(leased.renew_seconds.max(1))) / 3);
     loop {
         tell_log(leased, uplink, underway).await;

@@ -7,12 +7,15 @@
 //!   number once.
 //! - **The host's own limits win.** No server can raise the rate ceiling, nor scan what this host's
 //!   configuration excludes.
+//! - **What strangers send is parsed apart**, by a process for each job that has neither rights nor files nor the
+//!   credential.
 //! - **A server is not trusted with more than work.** Its answers are bounded, redirects are not followed,
 //!   the credential never leaves over clear text unless the operator says so.
 
 #![forbid(unsafe_code)]
 
 mod agent;
+mod apart;
 mod backoff;
 mod batch;
 mod client;
@@ -21,6 +24,7 @@ mod host;
 mod identification;
 mod job;
 mod lease;
+mod limits;
 mod profiles;
 mod rates;
 mod recorder;
@@ -28,21 +32,24 @@ mod reload;
 mod run;
 mod spool;
 mod state;
+mod task;
 mod uplink;
 
 use portreeve_model::SafeText;
 
 pub use agent::{AgentConfig, AgentError, run_agent};
+pub use apart::{Apart, OrderError, WorkerCommand};
 pub use client::{ClientError, ServerUrl, ServerUrlError, http_client};
 pub use courier::{Delivery, deliver};
 pub use host::{backends, interfaces};
-pub use job::{HostLimits, summary};
+pub use limits::HostLimits;
 pub use rates::{TunedRate, TunedRates};
 pub use recorder::record;
 pub use reload::DatabaseFolder;
 pub use run::{Found, Tally, run};
 pub use spool::{BatchUnreadable, JobSpool, Spool, SpoolError};
 pub use state::StateError;
+pub use task::summary;
 pub use uplink::{Uplink, UplinkError};
 
 /// An error with all its causes, on one line.

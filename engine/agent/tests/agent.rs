@@ -39,6 +39,7 @@ fn config(server: &Server, state: &Path) -> AgentConfig {
         spool_bytes: 1 << 20,
         archive_bytes: 1 << 20,
         backend: BackendChoice::Connect,
+        worker: None,
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) enum Command {
     Identify(IdentifyArgs),
     /// Work for a server
     Agent(AgentArgs),
+    /// Carry one job of an agent out, which starts this itself and says on standard input what to do
+    #[command(hide = true)]
+    Job(JobArgs),
     /// Find the highest rate that a path takes without loss
     Tune(TuneArgs),
     /// Tell whether this host can scan
@@ -385,6 +388,17 @@ pub(crate) struct AgentArgs {
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME", help_heading = "This host")]
     pub(crate) backend: Option<Backend>,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JobArgs {
+    /// Which way probes leave
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) backend: Backend,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
 }
 
 #[derive(Args, Clone, Debug)]

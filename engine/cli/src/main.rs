@@ -62,6 +62,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
             commands::scan::discover(arguments, &settings.scan, &user, &stop_file)
         }
         Command::Identify(arguments) => commands::identify::identify(arguments, &user, &stop_file),
+        Command::Job(arguments) => commands::job::job(arguments),
         Command::Manual { folder } => commands::manual::manual(folder.as_deref()),
         Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user, &stop_file),
         Command::Tune(arguments) => commands::tune::tune(arguments, &settings.scan.exclude, &stop_file),

@@ -27,21 +27,27 @@ pub(crate) fn drop_all() -> Result<(), Failure> {
 /// Limits what the process may do from now on, as far as this kernel can; parsing threads lose more when they start.
 /// To be called before there are other threads.
 pub(crate) fn confine(arguments: &SandboxArgs) -> Result<Sandbox, Failure> {
-    if arguments.no_sandbox {
-        return Ok(Sandbox::none());
-    }
-    let sandbox = Sandbox::find();
-    if let Some(missing) = sandbox.missing() {
-        if arguments.require_sandbox {
-            return Err(Failure::new(
-                Exit::Failure,
-                format!("{missing}, and --require-sandbox asks for one"),
-            ));
-        }
-        eprintln!("{missing}");
-    }
+    let sandbox = check_sandbox(arguments)?;
     sandbox.enter().map_err(|error| {
         Failure::new(Exit::Failure, format!("cannot enter the sandbox: {error}; --no-sandbox goes without"))
     })?;
     Ok(sandbox)
+}
+
+/// Finds out how far this kernel can confine, and says what it lacks.
+pub(crate) fn check_sandbox(arguments: &SandboxArgs) -> Result<Sandbox, Failure> {
+    if arguments.no_sandbox {
+        return Ok(Sandbox::none());
+    }
+    let sandbox = Sandbox::find();
+    match sandbox.missing() {
+        Some(missing) if arguments.require_sandbox => {
+            Err(Failure::new(Exit::Failure, format!("{missing}, and --require-sandbox asks for one")))
+        }
+        Some(missing) => {
+            eprintln!("{missing}");
+            Ok(sandbox)
+        }
+        None => Ok(sandbox),
+    }
 }

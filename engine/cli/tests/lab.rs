@@ -153,7 +153,10 @@ fn kill_over_and_over(lab: &Lab, backend: &str) {
     let start = |arguments: &[&str]| {
         let mut command = in_namespace(&lab.namespace("scan"), env!("CARGO_BIN_EXE_portreeve"));
         command.args(arguments).args(["--rate", &RATE.to_string(), "--wait", "300ms", "--json"]);
-        command.args(["--backend", backend, "-o", "found.json"]).current_dir(folder.path()).env("HOME", "/nonexistent");
+        command
+            .args(["--backend", backend, "-o", "found.json"])
+            .current_dir(folder.path())
+            .env("HOME", "/nonexistent");
         command.spawn().expect("the binary runs")
     };
     let journal = || {

@@ -240,6 +240,18 @@ pub enum Record {
     Service(Box<Service>),
 }
 
+impl Record {
+    /// The host that it is about.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Self::Host(sighting) => sighting.address,
+            Self::Port(observation) => observation.address,
+            Self::Profile(profile) => profile.address,
+            Self::Service(service) => service.endpoint.address,
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

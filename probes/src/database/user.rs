@@ -26,6 +26,22 @@ impl Database {
         Self::from_files(database.files)
     }
 
+    /// The texts of the user's files in this database, by name.
+    pub fn user_texts(&self) -> Vec<(String, String)> {
+        let files = self.files.iter().filter(|file| file.of_user);
+        files.map(|file| (file.name.clone(), file.text.clone())).collect()
+    }
+
+    /// This database with the texts of files over it that were checked when they were read.
+    pub fn with_user_texts(&self, texts: Vec<(String, String)>) -> Result<Self, DatabaseError> {
+        let file = |(name, text): (String, String)| {
+            let family = parse(&name, &text)?;
+            Ok(File { name, text, family, of_user: true })
+        };
+        let files = texts.into_iter().map(file).collect::<Result<_, DatabaseError>>()?;
+        Self::from_files(overlay(self.files.clone(), files))
+    }
+
     /// The same without the checks, for those who want to see all findings.
     pub fn overlaid(&self, paths: &[PathBuf]) -> Result<Self, DatabaseError> {
         let mut files = Vec::new();

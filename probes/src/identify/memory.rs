@@ -1,8 +1,9 @@
 //! Known endpoints: one question on one connection shows whether they are still what they were.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Mutex, time::Duration};
 
 use portreeve_model::{Endpoint, SafeText, Service, Timestamp, Verdict};
+use serde::{Deserialize, Serialize};
 
 use super::conversation::{BANNER, Conversation};
 
@@ -18,8 +19,8 @@ pub struct Memory {
 }
 
 /// A result, and how it came about.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Known {
     service: Service,
     /// The question whose answer named the product.
     probe: String,
@@ -36,6 +37,21 @@ impl Memory {
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What is remembered of these hosts, for an identifier in another process.
+    pub fn known_of(&self, is_wanted: impl Fn(IpAddr) -> bool) -> Vec<Known> {
+        let Ok(all) = self.known.lock() else { return Vec::new() };
+        all.values().filter(|known| is_wanted(known.service.endpoint.address)).cloned().collect()
+    }
+
+    /// Remembers this, and nothing else, of these hosts.
+    pub fn relearn(&self, is_of_them: impl Fn(IpAddr) -> bool, known: impl IntoIterator<Item = Known>) {
+        if let Ok(mut all) = self.known.lock() {
+            all.retain(|endpoint, _| !is_of_them(endpoint.address));
+        }
+        let known = known.into_iter().filter(|known| is_of_them(known.service.endpoint.address));
+        known.for_each(|known| self.remember(known));
     }
 
     pub(super) fn recall(&self, endpoint: Endpoint, now: Timestamp) -> Option<Known> {
@@ -119,5 +135,33 @@ impl Conversation<'_> {
             }
             None => memory.forget(self.endpoint),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_model::Transport;
+
+    use super::*;
+
+    fn known(last: u8) -> Known {
+        let endpoint = Endpoint { address: [10, 99, 0, last].into(), port: 22, transport: Transport::Tcp };
+        let service = Service::unrecognised(endpoint, Timestamp(1));
+        Known { service, probe: BANNER.to_owned(), inside_tls: false }
+    }
+
+    #[test]
+    fn another_process_takes_a_part_of_it_and_gives_it_back() {
+        let memory = Memory::default();
+        memory.relearn(|_| true, [known(1), known(2), known(3)]);
+        let is_low = |address: IpAddr| address < IpAddr::from([10, 99, 0, 3]);
+        let mut lent = memory.known_of(is_low);
+        lent.sort_by_key(|known| known.service.endpoint.address);
+        assert_eq!(lent, [known(1), known(2)]);
+        // One of them is not what it was; another is none of theirs.
+        memory.relearn(is_low, [known(2), known(9)]);
+        let mut left = memory.known_of(|_| true);
+        left.sort_by_key(|known| known.service.endpoint.address);
+        assert_eq!(left, [known(2), known(3)]);
     }
 }

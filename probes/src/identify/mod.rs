@@ -26,7 +26,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use portreeve_model::{Endpoint, Service, SynAckTraits, Timestamp, Transport, Verdict};
 use tokio::time::Instant;
 
-pub use self::memory::Memory;
+pub use self::memory::{Known, Memory};
 use self::{conversation::Conversation, gate::Gate, guard::Hosts, plan::Plan};
 use crate::{
     archive::ReplySink,

@@ -1,8 +1,10 @@
 //! `agent`: work for a server.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use portreeve_agent::{AgentConfig, HostLimits, ServerUrl, run_agent};
+use clap::ValueEnum;
+
+use portreeve_agent::{AgentConfig, HostLimits, ServerUrl, WorkerCommand, run_agent};
 use portreeve_model::SafeText;
 use portreeve_probes::Database;
 use portreeve_scan::Sandbox;
@@ -15,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{UserDatabase, runtime, scan_clock, tune};
 use crate::{
-    args::{AgentArgs, Backend},
+    args::{AgentArgs, Backend, SandboxArgs},
     exit::{Exit, Failure},
+    rights,
     settings::AgentSettings,
     stop_file::StopFile,
 };
@@ -34,6 +37,7 @@ pub(crate) fn agent(
 ) -> Result<(), Failure> {
     let config = config(arguments, settings)?;
     stop_file.must_be_absent()?;
+    rights::check_sandbox(&arguments.sandbox)?;
     runtime(Sandbox::none(), None)?.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(cancel_on_signal(stop.clone()));
@@ -65,6 +69,7 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
             "a ceiling of 0 packets per second lets nothing be scanned; use at least 1",
         ));
     }
+    let backend = arguments.backend.or(settings.backend).unwrap_or(Backend::Auto);
     Ok(AgentConfig {
         server,
         authority: arguments.ca_file.clone().or_else(|| settings.ca_file.clone()),
@@ -79,8 +84,18 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
         limits: HostLimits { max_rate_pps, exclude, only, rates: tune::rates_path() },
         archive_bytes: u64::from(arguments.archive_mib.or(settings.archive_mib).unwrap_or_default()) << 20,
         spool_bytes: u64::from(arguments.spool_mib.or(settings.spool_mib).unwrap_or(SPOOL_MIB)) << 20,
-        backend: arguments.backend.or(settings.backend).unwrap_or(Backend::Auto).into(),
+        backend: backend.into(),
+        worker: (!arguments.sandbox.no_sandbox).then(|| worker(backend, &arguments.sandbox)),
     })
+}
+
+/// This program itself, even if its file has been replaced since it was started.
+fn worker(backend: Backend, sandbox: &SandboxArgs) -> WorkerCommand {
+    let name = backend.to_possible_value().map(|value| value.get_name().to_owned());
+    let mut arguments: Vec<OsString> =
+        vec!["job".into(), "--backend".into(), name.unwrap_or_default().into()];
+    arguments.extend(sandbox.require_sandbox.then(|| "--require-sandbox".into()));
+    WorkerCommand { program: "/proc/self/exe".into(), arguments }
 }
 
 fn host_name() -> String {

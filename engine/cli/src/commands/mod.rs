@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod db;
 pub(crate) mod identify;
+pub(crate) mod job;
 pub(crate) mod manual;
 pub(crate) mod scan;
 pub(crate) mod selftest;
