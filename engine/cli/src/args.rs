@@ -115,6 +115,12 @@ pub(crate) struct SendArgs {
     /// Packets per second to any one network (/24, IPv6 /64)
     #[arg(long, env = "PORTREEVE_RATE_PER_NETWORK", value_name = "PPS")]
     pub(crate) rate_per_network: Option<u32>,
+    /// How many leading bits of an IPv4 address name its network [default: 24]
+    #[arg(long, requires = "rate_per_network", value_parser = clap::value_parser!(u8).range(1..=32), value_name = "BITS")]
+    pub(crate) network_prefix: Option<u8>,
+    /// The same of an IPv6 address [default: 64]
+    #[arg(long, requires = "rate_per_network", value_parser = clap::value_parser!(u8).range(1..=128), value_name = "BITS")]
+    pub(crate) network_prefix_v6: Option<u8>,
     /// How often a silent target is asked again [default: 1]
     #[arg(long, alias = "max-retries", env = "PORTREEVE_RETRIES", value_name = "N")]
     pub(crate) retries: Option<u8>,

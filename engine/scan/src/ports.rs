@@ -44,6 +44,13 @@ impl PortSet {
         Self::default()
     }
 
+    /// TCP ports, in any order.
+    pub(crate) fn of_tcp(mut ports: Vec<u16>) -> Self {
+        ports.sort_unstable();
+        ports.dedup();
+        Self { tcp: ports, ..Self::default() }
+    }
+
     /// TCP ports, ascending.
     pub fn tcp(&self) -> impl ExactSizeIterator<Item = u16> + '_ {
         self.tcp.iter().copied()

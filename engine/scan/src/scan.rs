@@ -8,7 +8,7 @@ use portreeve_model::Transport;
 use crate::{
     BackendChoice, Clock, Control, Event, PacketsPerSecond, Phase, ScanConfig, ScanError, ScanReport,
     network::Network,
-    receive::{Common, Drops, Seen, Tally},
+    receive::{Common, Drops, Passing, Seen, Tally},
     stages::{Access, Stages},
     summary::Summary,
     transmit::ConnectTransmit,
@@ -60,7 +60,7 @@ impl Scan {
         Ok(summary.report(end?))
     }
 
-    fn into_stages(self, control: &Control, events: Sender<Event>) -> Stages {
+    fn into_stages(self, control: &Control, events: Sender<Passing>) -> Stages {
         let common = Common {
             control: control.clone(),
             drops: Arc::new(Drops::default()),

@@ -5,7 +5,7 @@ use std::{mem, net::IpAddr, ops::Range, sync::Arc, thread, time::Duration};
 use portreeve_model::{HostReason, PortState, Reason};
 
 use crate::{
-    Control, PacketsPerSecond, Permutation, Phase, ScanConfig, ScanError, Shard,
+    Control, PacketsPerSecond, Permutation, Phase, PortSet, ScanConfig, ScanError, Shard,
     ceilings::Ceilings,
     checkpoint::{Clerk, Mark, restore},
     loss::Losses,
@@ -13,6 +13,7 @@ use crate::{
     pace::Pace,
     receive::{Classifier, Common, RingReceiver, Tally, TallyMemory, Wanted},
     space::ProbeSpace,
+    suspicion::control_ports,
     transmit::{ConnectTransmit, Pass, Stopwatch, Transmit},
 };
 
@@ -238,7 +239,33 @@ impl Stages {
         if let Some(checkpoint) = &self.config.resume {
             positions.start = checkpoint.stretch.clamp(positions.start, positions.end);
         }
-        self.campaign(Campaign { phase: Phase::Probing, space, positions, skip_host })
+        let end = self.campaign(Campaign { phase: Phase::Probing, space, positions, skip_host })?;
+        if end.completed {
+            self.ask_for_control_ports()?;
+        }
+        Ok(end)
+    }
+
+    /// Asks the hosts on which everything was open for ports that nobody has.
+    fn ask_for_control_ports(&mut self) -> Result<(), ScanError> {
+        let ports = PortSet::of_tcp(control_ports(&self.config.ports, self.config.seed));
+        let Some(targets) = self.config.targets.only(&self.common.hosts_to_doubt()) else { return Ok(()) };
+        if ports.is_empty() {
+            return Ok(());
+        }
+        if self.ceilings.are_set() {
+            // Ceilings go by the numbers of hosts, which are others here; those of the scan count no longer in a second.
+            self.await_answers(Duration::from_secs(1), || false);
+            self.ceilings = Ceilings::new(&self.config);
+        }
+        let space = ProbeSpace::ports(targets, &ports);
+        let (positions, order) = (0..space.len(), Permutation::new(space.len(), self.config.seed));
+        let wanted = Wanted { closed: false, ports: true };
+        let tally = Tally::new(order, positions.clone(), wanted, self.common.clone(), self.access.memory());
+        let campaign = Campaign { phase: Phase::Retrying, space, positions, skip_host: &everyone };
+        let begun = Mark { attempt: 0, position: 0, asked: 0 };
+        tally.reach(begun);
+        self.cover(&campaign, &tally, begun).map(drop)
     }
 
     /// Probes everything, stretch by stretch of the order.
@@ -431,7 +458,8 @@ impl Stages {
     /// take; for one that is quite silent the whole wait is needed.
     fn last_wait(&self, campaign: &Campaign<'_>, tally: &Tally) -> Duration {
         let whole = self.config.wait;
-        if !self.has_met_everyone(campaign.skip_host) {
+        // Control ports are asked of hosts that have answered.
+        if campaign.phase != Phase::Retrying && !self.has_met_everyone(campaign.skip_host) {
             return whole;
         }
         let scaled = tally.slowest_answer().map_or(Self::NEIGHBOR_WAIT, |slowest| slowest * 4);

@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
     Control, Event, ScanConfig, ScanReport,
+    receive::Passing,
     stages::End,
     suspicion::{Judgement, Watch},
 };
@@ -43,19 +44,19 @@ impl Summary {
             checkpoint: 0,
             completed: false,
         };
-        let tcp_ports = config.ports.tcp().len();
-        Self { control: control.clone(), report, watch: Watch::new(tcp_ports), started: Instant::now() }
+        let watch = Watch::new(&config.ports, config.seed);
+        Self { control: control.clone(), report, watch, started: Instant::now() }
     }
 
     /// Hands every event to the caller until no stage is left to make one. The channel is dropped when `emit`
     /// panics, so that no stage waits for it for ever.
-    pub(crate) fn pass_on(&mut self, found: Receiver<Event>, emit: &mut dyn FnMut(Event)) {
+    pub(crate) fn pass_on(&mut self, found: Receiver<Passing>, emit: &mut dyn FnMut(Event)) {
         let (mut measured, mut sent) = (self.started, 0);
         loop {
             match found.recv_timeout(Self::RATE_INTERVAL) {
-                Ok(event) => {
-                    self.judge(event, emit);
-                }
+                Ok(Passing::Event(event)) => self.judge(event, emit),
+                // Whoever asked may have been stopped meanwhile.
+                Ok(Passing::HostsToDoubt(answer)) => drop(answer.send(self.watch.candidates())),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -89,7 +90,7 @@ impl Summary {
         let progress = self.control.progress();
         self.report.probes_sent = progress.probes_sent;
         self.report.answered = end.answered;
-        self.report.open_ports = progress.open_ports;
+        self.report.open_ports = progress.open_ports.saturating_sub(self.watch.control_answers());
         self.report.hosts = progress.hosts;
         self.report.duration = self.started.elapsed();
         self.report.send_rate_pps = end.send_rate_pps;

@@ -623,6 +623,16 @@ fn a_host_with_everything_open_is_suspicious() {
     assert_eq!(found.report.open_ports, 200);
     let open = found.ports.iter().filter(|port| port.state == PortState::Open).count();
     assert!(open < 150, "{open} of 200 meaningless ports were reported");
+
+    // A list so short that all of it may be open: it shows at ports that nobody has.
+    for backend in [BackendChoice::Auto, BackendChoice::Connect] {
+        let found = scan(ScanConfig { backend, ..config("10.99.128.5-10.99.128.6", "21,22,80,443") });
+        let [suspect] = found.report.suspicious_hosts[..] else { panic!("{:?}", found.report) };
+        assert_eq!((suspect.suspicion, suspect.open_ports), (Suspicion::AnswersEverything, 4));
+        assert_eq!(found.report.open_ports, 4, "control ports are no findings");
+        let open = found.ports.iter().filter(|port| port.state == PortState::Open).map(|port| port.port);
+        assert_eq!(open.collect::<BTreeSet<_>>(), [21, 22, 80, 443].into());
+    }
 }
 
 #[test]

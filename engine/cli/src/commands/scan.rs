@@ -135,6 +135,8 @@ impl Plan {
         }
         config.rate_per_host = send.rate_per_host.map(PacketsPerSecond);
         config.rate_per_network = send.rate_per_network.map(PacketsPerSecond);
+        config.network_prefix_v4 = send.network_prefix.unwrap_or(config.network_prefix_v4);
+        config.network_prefix_v6 = send.network_prefix_v6.unwrap_or(config.network_prefix_v6);
         config.retries = send.retries.or(settings.retries).unwrap_or(config.retries);
         config.wait = wait(send, settings)?.unwrap_or(config.wait);
         config.seed = send.seed.unwrap_or_else(rand::random);

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortState, Reason, SynAckTraits};
 
 use super::{DropCause, Drops, Seen, seen::SeenMemory};
@@ -69,7 +69,7 @@ pub(crate) struct Common {
     pub(crate) control: Control,
     pub(crate) drops: Arc<Drops>,
     pub(crate) clock: Clock,
-    pub(crate) events: Sender<Event>,
+    pub(crate) events: Sender<Passing>,
     /// Hosts that were met, by their number.
     pub(crate) hosts: Arc<Seen>,
 }
@@ -100,8 +100,25 @@ impl Common {
     /// Hands an event over. The channel is bounded: whoever is slow to take events slows the receiver, and what
     /// the kernel drops then is counted. A closed channel means that the scan is being abandoned.
     pub(crate) fn send(&self, event: Event) {
-        let _ = self.events.send(event);
+        let _ = self.events.send(Passing::Event(event));
     }
+
+    /// The hosts on which all that was asked for is open, once everything found so far has been looked at.
+    pub(crate) fn hosts_to_doubt(&self) -> Vec<IpAddr> {
+        let (answer, answered) = bounded(1);
+        match self.events.send(Passing::HostsToDoubt(answer)) {
+            Ok(()) => answered.recv().unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// What goes from the working threads to the caller's, in its order.
+#[derive(Debug)]
+pub(crate) enum Passing {
+    Event(Event),
+    /// A question: on which hosts is all that was asked for open?
+    HostsToDoubt(Sender<Vec<IpAddr>>),
 }
 
 /// Memory of tallies that programs in the kernel share: they leave out who has answered, note when they send, and
@@ -497,7 +514,7 @@ mod tests {
         ProbeSpace::ports(targets.expect("targets"), &"1-100".parse().expect("ports"))
     }
 
-    fn tally(stretch: Range<u64>) -> (Tally, Receiver<Event>) {
+    fn tally(stretch: Range<u64>) -> (Tally, Receiver<Passing>) {
         let (events, found) = unbounded();
         let common = Common {
             control: Control::new(),
@@ -534,7 +551,7 @@ mod tests {
         let times: Vec<Option<u32>> = found
             .try_iter()
             .filter_map(|event| match event {
-                Event::Port(port) => Some(port.rtt_us),
+                Passing::Event(Event::Port(port)) => Some(port.rtt_us),
                 _ => None,
             })
             .collect();
@@ -549,7 +566,10 @@ mod tests {
         let (tally, found) = tally(1000..2000);
         tally.take(reply(&tally, 999, 0), None);
         tally.take(reply(&tally, 1000, 0), None);
-        assert_eq!(found.try_iter().filter(|event| matches!(event, Event::Port(_))).count(), 1);
+        assert_eq!(
+            found.try_iter().filter(|event| matches!(event, Passing::Event(Event::Port(_)))).count(),
+            1
+        );
         assert_eq!(tally.common.drops.counts(), [("late", 1)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Gate, TargetError, range::RangeList};
+use super::{Gate, TargetError, TargetSetBuilder, range::RangeList};
 
 /// Addresses to be scanned, numbered from 0 in ascending order, IPv4 before IPv6. Only a
 /// [`super::TargetSetBuilder`] makes one, so exclusions and reserved ranges are always out.
@@ -79,6 +79,15 @@ impl TargetSet {
             IpAddr::V4(address) => self.v4.index_of(u128::from(address.to_bits())),
             IpAddr::V6(address) => self.v6.index_of(address.to_bits()).map(|index| index + self.v4.len()),
         }
+    }
+
+    /// Those of these addresses that are in the set; `None` if none is.
+    pub(crate) fn only(&self, addresses: &[IpAddr]) -> Option<Self> {
+        let mut builder = TargetSetBuilder::new().allow_reserved(true);
+        for address in addresses.iter().filter(|&&address| self.contains(address)) {
+            builder = builder.include(&address.to_string()).ok()?;
+        }
+        builder.build().ok()
     }
 
     /// Every address in its order.
