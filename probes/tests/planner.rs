@@ -146,3 +146,99 @@ async fn one_host_is_never_asked_on_more_ports_at_a_time_than_allowed() {
     // A connection may be closed a moment after its conversation has ended.
     assert!(most.load(Ordering::SeqCst) <= 6, "{} at a time", most.load(Ordering::SeqCst));
 }
+
+/// A service that names itself, and a daring question that suits it, as controllers have them.
+const DARING: &str = r"
+schema = 1
+service = 'toy'
+family = 'test'
+ports = { udp = [1] }
+
+[[probe]]
+id = 'toy-hello'
+transport = 'udp'
+send = ['HELLO']
+tier = 1
+
+[[probe]]
+id = 'toy-read'
+send = ['READ']
+after = ['CAUSE']
+tier = 9
+safety = 'ot'
+
+[[probe]]
+id = 'toy-read-udp'
+transport = 'udp'
+send = ['READ']
+after = ['toy']
+tier = 9
+safety = 'ot'
+
+[[match]]
+id = 'toy/any'
+field = 'raw'
+regex = '^TOY'
+score = SCORE
+";
+
+/// Questions that follow a reading once ignored the policy: a controller found on a foreign port was asked what the
+/// policy forbids.
+#[tokio::test]
+async fn what_follows_a_reading_keeps_to_the_policy_too() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&reads);
+    let tcp = serve_with(move |mut stream| {
+        let counter = Arc::clone(&counter);
+        async move {
+            stream.write_all(b"TOY 1\r\n").await?;
+            let mut buffer = [0; 64];
+            loop {
+                match stream.read(&mut buffer).await? {
+                    0 => return Ok(()),
+                    length => counter
+                        .fetch_add(usize::from(buffer.get(..length) == Some(b"READ")), Ordering::Relaxed),
+                };
+            }
+        }
+    })
+    .await;
+    let udp = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let udp_port = udp.local_addr().expect("an address").port();
+    let counter = Arc::clone(&reads);
+    let answers = tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        while let Ok((length, from)) = udp.recv_from(&mut buffer).await {
+            counter.fetch_add(usize::from(buffer.get(..length) == Some(b"READ")), Ordering::Relaxed);
+            let _ = udp.send_to(b"TOY 1\r\n", from).await;
+        }
+    });
+    // After a service, after an entry, and after one that is only a hint.
+    for (cause, score) in [("toy", "80"), ("toy/any", "80"), ("toy/any", "40")] {
+        let text = DARING.replace("CAUSE", cause).replace("SCORE", score);
+        let database = Arc::new(Database::from_texts([("toy.toml".to_owned(), text)]).expect("a database"));
+        for (transport, port) in [(Transport::Tcp, tcp.port()), (Transport::Udp, udp_port)] {
+            for allowed in [false, true] {
+                let config = IdentifyConfig {
+                    allow_print_and_ot: allowed,
+                    deadline: Duration::from_secs(3),
+                    ..IdentifyConfig::new(Arc::new(|| Timestamp(0)))
+                };
+                let identifier = Identifier::new(Arc::clone(&database), config);
+                reads.store(0, Ordering::Relaxed);
+                identifier
+                    .identify(
+                        Endpoint { address: Ipv4Addr::LOCALHOST.into(), port, transport },
+                        Hints::default(),
+                    )
+                    .await;
+                // Datagrams follow a service alone.
+                let is_asked = allowed && (transport == Transport::Tcp || score == "80");
+                let asked = reads.load(Ordering::Relaxed) > 0;
+                assert_eq!(asked, is_asked, "after {cause} at {score}, {transport:?}, allowed: {allowed}");
+            }
+        }
+    }
+    answers.abort();
+}

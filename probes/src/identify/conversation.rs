@@ -18,7 +18,7 @@ use super::{
     plan, ssh,
 };
 use crate::{
-    database::{Layer, ProbeRef, Safety},
+    database::{Layer, ProbeRef},
     decode::{decode, http::Response, windows::challenge},
     fields::Fields,
     matcher::{Choice, choose},
@@ -236,8 +236,10 @@ impl<'a> Conversation<'a> {
         if self.open.is_none() && !self.may_connect() {
             return None;
         }
-        let most = if self.identifier.config.allow_print_and_ot { Safety::Print } else { Safety::Noisy };
-        let probe = plan.questions(port, most).find(|probe| !self.asked.contains(&probe.probe.id)).cloned();
+        let probe = plan
+            .questions(port, self.identifier.most_daring())
+            .find(|probe| !self.asked.contains(&probe.probe.id))
+            .cloned();
         let is_general = probe.as_ref().is_none_or(|probe| probe.probe.tier > 1);
         if is_general && !self.tls_tried && self.may_connect() && !self.asked.is_empty() {
             return Some(Question::Tls);
@@ -257,7 +259,8 @@ impl<'a> Conversation<'a> {
             !self.asked.contains(&probe.probe.id) && probe.probe.after.iter().any(|id| self.hits.contains(id))
         };
         let can = self.open.is_some() || self.may_connect();
-        self.identifier.plan.follow_ups().iter().find(is_wanted).filter(|_| can).cloned()
+        let most = self.identifier.most_daring();
+        self.identifier.plan.follow_ups(most).find(is_wanted).filter(|_| can).cloned()
     }
 
     /// What else the reading makes worth asking.
@@ -279,8 +282,7 @@ impl<'a> Conversation<'a> {
         let next = self
             .identifier
             .plan
-            .follow_ups()
-            .iter()
+            .follow_ups(self.identifier.most_daring())
             .find(|probe| !self.asked.contains(&probe.probe.id) && is_wanted(probe));
         if let Some(probe) = next {
             let can = self.open.is_some() || self.may_connect();

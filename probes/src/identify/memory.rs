@@ -86,8 +86,9 @@ impl Conversation<'_> {
         if known.probe == BANNER {
             self.listen().await;
         } else {
-            let probe =
-                self.identifier.database.probes().into_iter().find(|probe| probe.probe.id == known.probe)?;
+            let most = self.identifier.most_daring();
+            let mut probes = self.identifier.database.probes().into_iter();
+            let probe = probes.find(|probe| probe.probe.id == known.probe && probe.probe.safety <= most)?;
             self.ask_probe(&probe).await;
         }
         self.understand();

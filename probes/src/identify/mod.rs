@@ -163,7 +163,12 @@ impl Identifier {
         if !allowed && (plan::is_ot_port(port) || plan::is_print_port(port)) {
             return None;
         }
-        self.plan.udp_payload(port, if allowed { Safety::Print } else { Safety::Noisy })
+        self.plan.udp_payload(port, self.most_daring())
+    }
+
+    /// The most that a question may do to what it meets, whatever leads to it.
+    fn most_daring(&self) -> Safety {
+        if self.config.allow_print_and_ot { Safety::Print } else { Safety::Noisy }
     }
 }
 

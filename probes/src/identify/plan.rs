@@ -111,8 +111,9 @@ impl Plan {
         self.usual.get(&port).is_some_and(|probes| probes.iter().any(|probe| !probe.probe.greets))
     }
 
-    pub fn follow_ups(&self) -> &[ProbeRef] {
-        &self.follow_up
+    /// Questions that depend on a reading.
+    pub fn follow_ups(&self, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+        self.follow_up.iter().filter(move |probe| probe.probe.safety <= most)
     }
 
     /// Datagrams for this port, best first, and then those for any port.
@@ -121,8 +122,9 @@ impl Plan {
         usual.chain(&self.udp_general).filter(move |probe| probe.probe.safety <= most)
     }
 
-    pub fn datagrams_after(&self) -> &[ProbeRef] {
-        &self.udp_follow_up
+    /// Datagrams that depend on a reading.
+    pub fn datagrams_after(&self, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+        self.udp_follow_up.iter().filter(move |probe| probe.probe.safety <= most)
     }
 
     pub fn expects_tls(&self, port: u16) -> bool {

@@ -18,7 +18,7 @@ use super::{
     conversation::Conversation,
     plan,
 };
-use crate::database::{ProbeRef, Safety};
+use crate::database::ProbeRef;
 
 /// How often a question is sent.
 const SENDINGS: u32 = 2;
@@ -43,15 +43,14 @@ impl Conversation<'_> {
     }
 
     fn next_datagram(&self) -> Option<ProbeRef> {
-        let most = if self.identifier.config.allow_print_and_ot { Safety::Print } else { Safety::Noisy };
+        let most = self.identifier.most_daring();
         let plan = &self.identifier.plan;
         let is_new = |probe: &&ProbeRef| !self.asked.contains(&probe.probe.id);
         match &self.choice {
             Some(choice) => {
                 let name = choice.best.name.as_str();
                 let has_version = choice.best.get("version").is_some();
-                plan.datagrams_after()
-                    .iter()
+                plan.datagrams_after(most)
                     .filter(is_new)
                     .find(|probe| !has_version && probe.probe.after.iter().any(|after| after == name))
                     .cloned()
