@@ -106,6 +106,9 @@ fn write_probe(out: &mut String, probe: &Probe) {
     if probe.finishes {
         field(out, "finishes", "true");
     }
+    if probe.reserved {
+        field(out, "reserved", "true");
+    }
     strings(out, "after", &probe.after);
     field(out, "tier", &probe.tier.to_string());
     match probe.safety {

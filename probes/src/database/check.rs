@@ -163,8 +163,9 @@ impl Database {
             let mut report = |id: Option<&str>, message: String| findings.push(file.finding(id, message));
             for probe in &file.family.probes {
                 let id = Some(probe.id.as_str());
-                if probe.send.is_empty() == probe.path.is_none() {
-                    report(id, "give either send or path".to_owned());
+                let says = [!probe.send.is_empty(), probe.path.is_some(), probe.reserved];
+                if says.into_iter().filter(|says| *says).count() != 1 {
+                    report(id, "give one of send, path and reserved".to_owned());
                 }
                 for step in &probe.send {
                     if unescape(step).is_ok_and(|bytes| bytes.len() > MAX_PAYLOAD) {

@@ -91,6 +91,9 @@ pub struct Probe {
     /// Nothing is said after the last step, and the server is told so: some answer only then.
     #[serde(default)]
     pub finishes: bool,
+    /// Called from a port below 1024, and nothing is said.
+    #[serde(default)]
+    pub reserved: bool,
     /// Asked after these readings: names of services, or ids of entries (those with a slash). On usual
     /// ports asked unprompted too, if the tier allows it.
     #[serde(default)]

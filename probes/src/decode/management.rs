@@ -101,6 +101,9 @@ fn ntp(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
 /// Takes option negotiation out of what a Telnet server says.
 fn telnet(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
     const IAC: u8 = 255;
+    // Around a subnegotiation (RFC 855).
+    const BEGIN: u8 = 250;
+    const END: u8 = 240;
     if !reply.windows(2).any(|two| matches!(two, [IAC, 251..=254])) {
         return;
     }
@@ -113,6 +116,10 @@ fn telnet(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
                 options.push(format!("{verb}:{option}"));
                 tail
             }
+            [IAC, BEGIN, tail @ ..] => {
+                let end = tail.windows(2).position(|two| two == [IAC, END]).map_or(tail.len(), |at| at + 2);
+                tail.get(end..).unwrap_or_default()
+            }
             [IAC, _, tail @ ..] => tail,
             [0, tail @ ..] => tail,
             [byte, tail @ ..] => {
@@ -122,7 +129,36 @@ fn telnet(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
             [] => break,
         };
     }
+    // Bytes at random have an option's mark now and then, but are no text besides.
+    let is_text = |byte: &u8| matches!(byte, 7..=13 | 27 | 32..=255);
+    if options.is_empty() || !text.iter().all(is_text) {
+        return;
+    }
     options.truncate(32);
     add("telnet.options", options.join(" ").as_bytes());
     add("telnet.text", text.trim_ascii());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_among_text_are_telnet_and_among_noise_are_not() {
+        let read = |reply: &[u8]| {
+            let mut fields = Vec::new();
+            telnet(reply, &mut |name, value| {
+                fields.push((name.to_owned(), String::from_utf8_lossy(value).into_owned()));
+            });
+            fields
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let greeting = b"\xff\xfd\x18\xff\xfa\x18\x01\xff\xf0\r\nlogin: ";
+        assert_eq!(read(greeting), [pair("telnet.options", "253:24"), pair("telnet.text", "login:")]);
+        // A peer that encrypts from its first byte.
+        assert_eq!(read(b"\x9c\x01\xff\xfb\x22\x8e\x03\x02"), []);
+        // An end that never comes.
+        assert_eq!(read(b"\xff\xfd\x18\xff\xfa\x18")[0], pair("telnet.options", "253:24"));
+        assert_eq!(read(b"\xff\xfa\xff\xfd"), []);
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::Range,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_rustls::client::TlsStream;
@@ -20,6 +21,9 @@ use crate::decode;
 
 /// The most bytes read as one reply.
 pub(super) const MAX_REPLY: usize = 64 * 1024;
+
+/// Ports that only privileged programs may call from, those tried.
+const RESERVED: Range<u16> = 960..1024;
 
 /// How long to wait for a socket when there is none left.
 const SHORTAGE: Duration = Duration::from_millis(50);
@@ -101,6 +105,30 @@ impl Connection {
             stream.set_nodelay(true)?;
             return Ok(stream);
         }
+    }
+
+    /// The same from a port below 1024. `None` if none can be used here, or the peer refuses.
+    pub async fn open_reserved(address: SocketAddr, until: Instant) -> Option<TcpStream> {
+        let any: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // From the top, as rcmd(3) does.
+        for port in RESERVED.rev() {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.ok()?;
+            socket.set_reuseaddr(true).ok()?;
+            match socket.bind(SocketAddr::new(any, port)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+                Err(_) => return None,
+            }
+            match timeout_at(until, socket.connect(address)).await {
+                // That port has talked to this server a moment ago.
+                Ok(Err(error)) if is_local(&error) || error.kind() == io::ErrorKind::AddrInUse => {}
+                connected => return connected.ok()?.ok(),
+            }
+        }
+        None
     }
 
     /// Sends all bytes; `false` if the peer does not take them.

@@ -28,10 +28,6 @@ use crate::{
 pub(super) const BANNER: &str = "banner";
 /// The question for a web server's first page.
 pub(super) const PAGE: &str = "http-get";
-/// Silent connections are looked at once more this long after the start: some servers look up the
-/// caller's name before they greet.
-const LATE_GREETING: Duration = Duration::from_secs(6);
-
 /// What the state of the conversation allows to ask next.
 enum Question {
     Favicon,
@@ -72,7 +68,7 @@ pub(super) struct Conversation<'a> {
     pub address: SocketAddr,
     pub hints: Hints,
     turn: Turn,
-    started: Instant,
+    pub started: Instant,
     pub deadline: Instant,
     pub connections: u8,
     pub fields: Fields,
@@ -199,6 +195,9 @@ impl<'a> Conversation<'a> {
         if self.choice.is_none() && self.endings.endless + self.endings.dripping == 0 {
             self.await_late_greeting().await;
             self.understand();
+            if self.choice.is_none() {
+                self.ask_one_at_a_time().await;
+            }
         }
         self.try_old_tls().await;
         self.try_starttls().await;
@@ -311,6 +310,9 @@ impl<'a> Conversation<'a> {
                 self.h2_tried = true;
                 self.ask_http2().await;
             }
+            Question::Listen if self.identifier.plan.greets(self.endpoint.port) => {
+                self.await_greeting().await;
+            }
             Question::Listen => self.listen().await,
             Question::Ntlm(place) => {
                 self.ntlm_tried = true;
@@ -355,6 +357,9 @@ impl<'a> Conversation<'a> {
     pub async fn ask_probe(&mut self, probe: &ProbeRef) {
         let id = &probe.probe.id;
         self.asked.insert(id.clone());
+        if probe.probe.reserved {
+            return self.call_from_reserved_port(probe).await;
+        }
         for (number, step) in probe.steps.iter().enumerate() {
             let greets = probe.probe.greets && number == 0;
             let finishes = probe.probe.finishes && number + 1 == probe.steps.len();
@@ -452,34 +457,17 @@ impl<'a> Conversation<'a> {
     /// Opens a connection in the clear, after a pause if the host has refused.
     pub async fn open_stream(&mut self) -> Option<TcpStream> {
         self.turn.pause(self.deadline).await;
-        let stream = Connection::open(self.address, self.connect_until()).await.ok();
+        let mut stream = Connection::open(self.address, self.connect_until()).await.ok();
+        if stream.is_none() && self.connections > 0 {
+            self.let_go().await;
+            stream = Connection::open(self.address, self.connect_until()).await.ok();
+        }
         self.turn.note(stream.is_some());
         match stream {
             Some(_) => self.connections += 1,
             None => self.endings.refused += 1,
         }
         stream
-    }
-
-    /// Silent connections may have spoken by now.
-    async fn await_late_greeting(&mut self) {
-        let until = self.deadline.min(self.started + LATE_GREETING);
-        let usual = self.patience();
-        let patience = |now: Instant| Patience { first: until.saturating_duration_since(now), ..usual };
-        let mut parked = std::mem::take(&mut self.parked);
-        if let Some(Open::Fresh(connection)) = self.open.take() {
-            parked.push((BANNER.to_owned(), connection));
-        }
-        // One after the other is enough: what came meanwhile is there at once, and only the first of
-        // those that stay silent costs the time that is left.
-        let mut replies = Vec::new();
-        for (id, mut connection) in parked {
-            let reply = connection.read(patience(Instant::now()), self.deadline).await;
-            replies.push((id, reply));
-        }
-        for (id, reply) in replies {
-            self.learn(&id, &reply);
-        }
     }
 
     /// Files a reply.
@@ -494,6 +482,7 @@ impl<'a> Conversation<'a> {
             _ => {}
         }
         if reply.bytes.is_empty() {
+            self.learn_ending(id, reply.end);
             return;
         }
         if self.first_words.is_empty() {
@@ -510,6 +499,19 @@ impl<'a> Conversation<'a> {
         }
         self.wants_h2 |= http2::is_frame(&reply.bytes);
         self.wants_tls |= !self.inside_tls && asks_for_tls(&reply.bytes);
+    }
+
+    /// Files how a question ended that got no byte, if any entry wants to know.
+    fn learn_ending(&mut self, id: &str, end: End) {
+        let ending: &[u8] = match end {
+            End::Closed => b"closed",
+            End::Silent => b"silent",
+            _ => return,
+        };
+        let name = format!("end.{id}");
+        if self.identifier.database.index().reads(&name) {
+            self.fields.add(id, &name, ending);
+        }
     }
 
     pub fn understand(&mut self) {

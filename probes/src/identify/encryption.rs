@@ -215,6 +215,9 @@ impl Conversation<'_> {
             let flight = hello::first_flight(self.address, &hello, until).await;
             if let Some(info) = flight.and_then(hello::describe) {
                 let error = self.tls.take().and_then(|tls| tls.error);
+                if let Some(cipher) = &info.cipher {
+                    self.fields.add("tls-hello", "tls.cipher", cipher.as_str().as_bytes());
+                }
                 self.tls = Some(TlsInfo { error, ..info });
                 self.learn_certificate();
                 return;
@@ -250,7 +253,7 @@ impl Conversation<'_> {
 }
 
 /// Both outcomes, unless the first one settles the matter: a page, or a finished handshake.
-async fn race(
+pub(super) async fn race(
     page: impl Future<Output = Reply>,
     hello: impl Future<Output = Option<tls::Handshake>>,
 ) -> (Option<Reply>, Option<tls::Handshake>) {

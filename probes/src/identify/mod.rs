@@ -14,6 +14,7 @@ mod memory;
 mod ntlm;
 mod os_hint;
 mod pages;
+mod patient;
 mod plan;
 mod ssh;
 mod starttls;

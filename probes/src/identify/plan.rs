@@ -1,6 +1,9 @@
 //! Which questions suit a port, in which order. A port is a hint here, never a condition.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::database::{Carrier, Database, ProbeRef, Safety};
 
@@ -18,6 +21,8 @@ pub(super) struct Plan {
     general: Vec<ProbeRef>,
     /// Questions that only make sense after a reading.
     follow_up: Vec<ProbeRef>,
+    /// Ports on which the usual service speaks first.
+    greeting: HashSet<u16>,
     /// Ports on which TLS is spoken from the first byte.
     tls: HashMap<u16, Arc<str>>,
     /// Datagrams by port, for any port, and after a reading.
@@ -48,6 +53,7 @@ impl Plan {
             usual: HashMap::new(),
             general: Vec::new(),
             follow_up: Vec::new(),
+            greeting: HashSet::new(),
             tls: HashMap::new(),
             udp: HashMap::new(),
             udp_general: Vec::new(),
@@ -59,6 +65,9 @@ impl Plan {
         }
         for family in database.families() {
             let service: Arc<str> = Arc::from(family.service.as_str());
+            if family.probes.iter().any(|probe| probe.greets) {
+                plan.greeting.extend(family.ports.tcp.iter().chain(&family.ports.tls));
+            }
             for port in family.ports.tcp.iter().chain(&family.ports.tls).chain(&family.ports.udp) {
                 plan.names.entry(*port).or_insert_with(|| Arc::clone(&service));
             }
@@ -108,7 +117,13 @@ impl Plan {
 
     /// Whether the port's usual service waits for the client to speak.
     pub fn speaks_first(&self, port: u16) -> bool {
-        self.usual.get(&port).is_some_and(|probes| probes.iter().any(|probe| !probe.probe.greets))
+        let waits = |probe: &ProbeRef| !probe.probe.greets && !probe.probe.reserved;
+        self.usual.get(&port).is_some_and(|probes| probes.iter().any(waits))
+    }
+
+    /// Whether the port's usual service greets its clients.
+    pub fn greets(&self, port: u16) -> bool {
+        self.greeting.contains(&port)
     }
 
     /// Questions that depend on a reading.

@@ -9,7 +9,7 @@ mod reading;
 mod template;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -30,6 +30,8 @@ use crate::{
 pub(crate) struct Index {
     entries: Vec<Compiled>,
     groups: HashMap<String, Group>,
+    /// Fields that further conditions read.
+    conditions: HashSet<String>,
 }
 
 /// The entries that read one field.
@@ -65,7 +67,7 @@ pub(crate) struct Hit {
 
 impl Index {
     pub fn new<'a>(families: impl Iterator<Item = &'a Family>) -> Self {
-        let mut index = Self { entries: Vec::new(), groups: HashMap::new() };
+        let mut index = Self { entries: Vec::new(), groups: HashMap::new(), conditions: HashSet::new() };
         for family in families {
             let service: Arc<str> = Arc::from(family.service.as_str());
             for entry in &family.entries {
@@ -94,6 +96,7 @@ impl Index {
             }
             None => group.always.push(number),
         }
+        self.conditions.extend(entry.all.iter().chain(&entry.not).map(|one| one.field.clone()));
         let lazy = |conditions: &[crate::database::Condition]| {
             conditions.iter().map(|one| (one.field.clone(), Lazy::new(&one.regex))).collect()
         };
@@ -104,6 +107,11 @@ impl Index {
             entry: Arc::new(entry.clone()),
             service,
         });
+    }
+
+    /// Whether any entry reads a field of that name.
+    pub fn reads(&self, field: &str) -> bool {
+        self.groups.contains_key(field) || self.conditions.contains(field)
     }
 
     /// Every entry that fits, in the database's order.
