@@ -395,6 +395,10 @@ describe("a new user", () => {
       await page.getByRole("heading", { level: 3, name }).waitFor();
     }
     await page.getByText("harbour.example, pier.example").waitFor();
+    // The network's TLS audit is on from the start.
+    for (const version of ["TLSv1.2", "TLSv1.3"])
+      await page.getByText(version, { exact: true }).first().waitFor();
+    await page.getByText("JARM", { exact: true }).waitFor();
     await page.getByText("<img src=x onerror=alert(1)> Pier 7").waitFor();
     assert.equal(await page.locator('main img[src="x"]').count(), 0, "a title became an element");
     await look("host-tls");

@@ -97,6 +97,7 @@ impl Task {
         let clock = self.clock.clone();
         let mut config = IdentifyConfig::new(Arc::new(move || clock.now()));
         config.ssh_audit = self.job.ssh_audit;
+        config.jarm = self.job.tls_audit;
         config.archive.clone_from(&self.archive);
         Identifier::new(Arc::clone(&self.database), config).with_memory(Arc::clone(&self.memory))
     }
@@ -183,6 +184,7 @@ mod tests {
             probe_timeout_ms: 1_000,
             identify: true,
             ssh_audit: false,
+            tls_audit: false,
             seed: 7,
             shard: JobShard { index: 1, count: 2 },
         }

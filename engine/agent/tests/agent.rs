@@ -1,5 +1,6 @@
 //! A whole agent at work for a server, scanning listeners on loopback.
 
+mod nginx;
 mod server;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use nginx::Nginx;
 use portreeve_agent::{AgentConfig, AgentError, HostLimits, ServerUrl, run_agent};
 use portreeve_model::{
     PortState, Timestamp,
@@ -76,6 +78,7 @@ fn scan_of(ports: &str) -> Job {
         probe_timeout_ms: 500,
         identify: true,
         ssh_audit: false,
+        tls_audit: false,
         seed: 1,
         shard: JobShard { index: 0, count: 1 },
     }
@@ -135,6 +138,31 @@ async fn a_scan_is_leased_done_and_handed_in() {
     assert_eq!(finish.summary.backend.as_str(), "connect");
     assert!(!told.logs.is_empty() && !told.renewals.is_empty());
     assert!(told.hellos[0].backends.contains(&"connect".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_servers_are_audited_where_the_job_says_so_even_known_ones() {
+    let Some(web) = Nginx::start("ssl_protocols TLSv1.2 TLSv1.3;") else { return };
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let agent = start(config(&server, folder.path()));
+    let mut audits = Vec::new();
+    for tls_audit in [false, true] {
+        let job = Job { tls_audit, ..scan_of(&web.port.to_string()) };
+        server.told().queue.push_back(job.clone());
+        server.until("the end", |told| told.finishes.contains_key(&job.job_id)).await;
+        let records = server.told().records(job.job_id);
+        let tls = records.into_iter().find_map(|record| match record {
+            Record::Service(service) => service.tls,
+            _ => None,
+        });
+        let tls = tls.expect("a TLS server");
+        let versions: Vec<_> = tls.versions.iter().map(ToString::to_string).collect();
+        audits.push((versions, tls.jarm.map(|jarm| jarm.len())));
+    }
+    agent.end().await.expect("stops in peace");
+    let versions = ["TLSv1.2", "TLSv1.3"].map(str::to_owned).to_vec();
+    assert_eq!(audits, [(Vec::new(), None), (versions, Some(62))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,6 +104,7 @@ fn job(ports: &str, rate_pps: u32) -> Job {
         probe_timeout_ms: 500,
         identify: true,
         ssh_audit: false,
+        tls_audit: false,
         seed: 1,
         shard: JobShard { index: 0, count: 1 },
     }

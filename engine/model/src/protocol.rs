@@ -168,6 +168,9 @@ pub struct Job {
     pub identify: bool,
     /// Audit SSH servers: algorithms and authentication methods.
     pub ssh_audit: bool,
+    /// Audit TLS servers: the versions they take and their JARM fingerprint. Off where a server does not know it.
+    #[serde(default)]
+    pub tls_audit: bool,
     /// Order of the probes.
     pub seed: u64,
     /// This agent's part.

@@ -5,7 +5,10 @@ use std::{collections::HashMap, net::IpAddr, sync::Mutex, time::Duration};
 use portreeve_model::{Endpoint, SafeText, Service, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{BANNER, Conversation};
+use super::{
+    IdentifyConfig,
+    conversation::{BANNER, Conversation},
+};
 
 /// After so long an endpoint is looked at in full again: what one question does not show may have changed.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -26,6 +29,25 @@ pub struct Known {
     probe: String,
     /// It was asked inside TLS.
     inside_tls: bool,
+    /// What was asked for beyond the service itself.
+    audits: Audits,
+}
+
+/// What a look goes into beyond the service itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Audits {
+    ssh: bool,
+    jarm: bool,
+}
+
+impl Audits {
+    fn of(config: &IdentifyConfig) -> Self {
+        Self { ssh: config.ssh_audit, jarm: config.jarm }
+    }
+
+    fn hold(self, wanted: Self) -> bool {
+        (self.ssh || !wanted.ssh) && (self.jarm || !wanted.jarm)
+    }
 }
 
 impl Memory {
@@ -80,6 +102,10 @@ impl Conversation<'_> {
     pub async fn verify(&mut self) -> Option<Service> {
         let memory = self.identifier.memory.as_ref()?;
         let known = memory.recall(self.endpoint, (self.identifier.config.clock)())?;
+        // A shallower look does not stand for a deeper one.
+        if !known.audits.hold(Audits::of(&self.identifier.config)) {
+            return None;
+        }
         if known.inside_tls {
             self.ask_tls().await;
         }
@@ -132,6 +158,7 @@ impl Conversation<'_> {
                     service,
                     probe: choice.best.probe.clone(),
                     inside_tls: self.inside_tls,
+                    audits: Audits::of(&self.identifier.config),
                 });
             }
             None => memory.forget(self.endpoint),
@@ -148,7 +175,12 @@ mod tests {
     fn known(last: u8) -> Known {
         let endpoint = Endpoint { address: [10, 99, 0, last].into(), port: 22, transport: Transport::Tcp };
         let service = Service::unrecognised(endpoint, Timestamp(1));
-        Known { service, probe: BANNER.to_owned(), inside_tls: false }
+        Known {
+            service,
+            probe: BANNER.to_owned(),
+            inside_tls: false,
+            audits: Audits { ssh: true, jarm: true },
+        }
     }
 
     #[test]

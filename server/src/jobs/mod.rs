@@ -176,6 +176,7 @@ fn cut(
         probe_timeout_ms: network.port_timeout.unwrap_or(DEFAULT_PROBE_TIMEOUT_MS).unsigned_abs(),
         identify: network.identify,
         ssh_audit: network.ssh_audit,
+        tls_audit: network.tls_audit,
         seed,
         shard: JobShard { index, count },
     };

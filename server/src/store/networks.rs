@@ -49,6 +49,8 @@ pub struct Network {
     pub identify: bool,
     /// Whether SSH servers are audited.
     pub ssh_audit: bool,
+    /// Whether TLS servers are asked for all versions they take and their JARM fingerprint.
+    pub tls_audit: bool,
     /// Whether host discovery may be run.
     pub host_discovery_enabled: bool,
     /// Jobs a scan is cut into.
@@ -94,6 +96,7 @@ pub struct NetworkFields {
     pub scan_protocol: String,
     pub identify: bool,
     pub ssh_audit: bool,
+    pub tls_audit: bool,
     pub host_discovery_enabled: bool,
     pub shards: i16,
     pub alert_config: Option<Value>,
@@ -110,7 +113,7 @@ macro_rules! select_networks {
 select n.id, n.name, n.cidr, family(n.block) = 6 as is_ipv6, n.port_spec, n.exclude,
        n.agent_id as scanner_id, a.name as scanner_name, n.scan_schedule, n.time_zone, n.next_run_at,
        n.scan_rate, n.scan_timeout, n.port_timeout, n.retries, n.scanner_type, n.scan_protocol,
-       n.identify, n.ssh_audit, n.host_discovery_enabled, n.shards, n.alert_config, n.zone,
+       n.identify, n.ssh_audit, n.tls_audit, n.host_discovery_enabled, n.shards, n.alert_config, n.zone,
        n.created_at, n.updated_at,
        (select count(*) from alerts
          where network_id = n.id and not acknowledged and resolution_status <> 'resolved') as open_alert_count,
@@ -174,8 +177,8 @@ pub async fn create(db: impl PgExecutor<'_>, fields: &NetworkFields) -> sqlx::Re
          insert into networks
                (name, cidr, port_spec, exclude, agent_id, scan_schedule, time_zone, next_run_at, scan_rate,
                 scan_timeout, port_timeout, retries, scanner_type, scan_protocol, identify, ssh_audit,
-                host_discovery_enabled, shards, alert_config, zone)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+                host_discovery_enabled, shards, alert_config, zone, tls_audit)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
          returning id",
     )
     .bind(&fields.name)
@@ -198,6 +201,7 @@ pub async fn create(db: impl PgExecutor<'_>, fields: &NetworkFields) -> sqlx::Re
     .bind(fields.shards)
     .bind(fields.alert_config.as_ref().map(Json))
     .bind(&fields.zone)
+    .bind(fields.tls_audit)
     .fetch_one(db)
     .await
 }
@@ -215,7 +219,8 @@ pub async fn update(
             set name = $2, cidr = $3, port_spec = $4, exclude = $5, agent_id = $6, scan_schedule = $7,
                 time_zone = $8, next_run_at = $9, scan_rate = $10, scan_timeout = $11, port_timeout = $12,
                 retries = $13, scanner_type = $14, scan_protocol = $15, identify = $16, ssh_audit = $17,
-                host_discovery_enabled = $18, shards = $19, alert_config = $20, zone = $21, updated_at = $22
+                host_discovery_enabled = $18, shards = $19, alert_config = $20, zone = $21, updated_at = $22,
+                tls_audit = $23
           where id = $1",
     )
     .bind(id)
@@ -240,6 +245,7 @@ pub async fn update(
     .bind(fields.alert_config.as_ref().map(Json))
     .bind(&fields.zone)
     .bind(now)
+    .bind(fields.tls_audit)
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)

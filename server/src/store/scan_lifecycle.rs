@@ -37,6 +37,8 @@ pub struct NetworkPlan {
     pub identify: bool,
     /// Audit SSH servers.
     pub ssh_audit: bool,
+    /// Audit TLS servers.
+    pub tls_audit: bool,
     /// Jobs to cut the scan into.
     pub shards: i16,
 }
@@ -46,7 +48,8 @@ pub async fn network_plan(db: &mut PgConnection, network_id: i64) -> sqlx::Resul
     sqlx::query_as(
         "-- network_plan
         select n.id, n.agent_id, a.kind as agent_kind, n.block::inet as block, n.cidr, n.port_spec, n.scan_protocol,
-               n.exclude, n.scan_rate, n.scan_timeout, n.port_timeout, n.identify, n.ssh_audit, n.shards
+               n.exclude, n.scan_rate, n.scan_timeout, n.port_timeout, n.identify, n.ssh_audit, n.tls_audit,
+               n.shards
         from networks n left join agents a on a.id = n.agent_id
         where n.id = $1
         for share of n",

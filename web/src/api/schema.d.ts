@@ -3019,6 +3019,8 @@ export interface components {
        * @description Give up after so many seconds and report what was found.
        */
       timeout_seconds: number;
+      /** @description Audit TLS servers: the versions they take and their JARM fingerprint. Off where a server does not know it. */
+      tls_audit?: boolean;
     };
     /**
      * @description What kind of work a job is.
@@ -3297,6 +3299,8 @@ export interface components {
       ssh_audit: boolean;
       /** @description The zone the schedule is meant in. */
       time_zone: string;
+      /** @description Whether TLS servers are asked for all versions they take and their JARM fingerprint. */
+      tls_audit: boolean;
       /**
        * Format: date-time
        * @description When it was last edited.
@@ -3361,6 +3365,8 @@ export interface components {
       ssh_audit?: boolean | null;
       /** @description The zone the schedule is meant in, as `Europe/Berlin`; UTC if left out. */
       time_zone?: string | null;
+      /** @description Whether TLS servers are asked for all versions they take and their JARM fingerprint: twelve connections more each. */
+      tls_audit?: boolean | null;
       /** @description Zone of trust, as `dmz`. */
       zone?: string | null;
     };
@@ -3536,6 +3542,11 @@ export interface components {
        * @default null
        */
       time_zone?: string | null;
+      /**
+       * @description Whether TLS servers are asked for all versions they take and their JARM fingerprint: twelve connections more each.
+       * @default null
+       */
+      tls_audit?: boolean | null;
       /**
        * @description Zone of trust.
        * @default null

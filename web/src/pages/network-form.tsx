@@ -40,6 +40,7 @@ interface Draft {
   shards: string;
   identify: boolean;
   ssh_audit: boolean;
+  tls_audit: boolean;
 }
 
 function draftOf(network: Network | undefined): Draft {
@@ -60,6 +61,7 @@ function draftOf(network: Network | undefined): Draft {
     shards: String(network?.shards ?? 1),
     identify: network?.identify ?? true,
     ssh_audit: network?.ssh_audit ?? true,
+    tls_audit: network?.tls_audit ?? true,
   };
 }
 
@@ -81,6 +83,7 @@ function bodyOf(draft: Draft): NetworkCreate {
     shards: draft.shards === "" ? null : Number(draft.shards),
     identify: draft.identify,
     ssh_audit: draft.ssh_audit,
+    tls_audit: draft.tls_audit,
   };
 }
 
@@ -290,6 +293,13 @@ export function NetworkForm({ network, onClose }: { network?: Network; onClose: 
             onChange={(event) => set("ssh_audit", event.target.checked)}
             label="SSH servers are audited"
             hint="Which ciphers, key exchanges and ways to sign in they offer."
+          />
+          <Check
+            checked={draft.identify && draft.tls_audit}
+            disabled={!draft.identify}
+            onChange={(event) => set("tls_audit", event.target.checked)}
+            label="TLS servers are audited"
+            hint="Which versions they agree to, and their JARM fingerprint: twelve connections more to each."
           />
           <Check
             checked={draft.host_discovery_enabled}

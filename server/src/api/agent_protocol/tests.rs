@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use portreeve_model::{
     HostProfile, PortState, Reason, SshAlgorithm, SshAudit, Timestamp, TlsCertificate, TlsInfo, VoteReason,
-    protocol::{BASE_PATH, JobKind, JobOutcome, JobSummary, LeasedJob, Record},
+    protocol::{BASE_PATH, Job, JobKind, JobOutcome, JobSummary, LeasedJob, Record},
 };
 use serde_json::{Value, json};
 
@@ -95,6 +95,33 @@ async fn only_agents_pass_and_only_with_their_own_credential() {
     assert_eq!(seen, "h 0.1.0 1000");
     // And an agent is no user.
     agent.get("/api/users").await.assert_status(401);
+}
+
+#[tokio::test]
+async fn a_job_says_how_deep_to_look() {
+    let app = TestApp::new().await;
+    let worker = Worker::new(&app, "a").await;
+    let operator = app.login(Role::Operator).await;
+    let body = json!({ "name": "n", "cidr": "10.99.0.0/24", "port_spec": "443",
+        "scanner_id": worker.client.agent_id(), "ssh_audit": false });
+    let made = operator.post("/api/networks", body).await.assert_status(201).json();
+    assert_eq!((&made["identify"], &made["tls_audit"]), (&json!(true), &json!(true)));
+    let network_id = made["id"].as_i64().expect("a number");
+    let depth = |job: &Job| (job.identify, job.ssh_audit, job.tls_audit);
+
+    plan(&app, &manual(network_id)).await;
+    let first = worker.lease().await.expect("a job");
+    assert_eq!(depth(&first.job), (true, false, true));
+    worker.finish(&first, 0, JobOutcome::Completed).await.assert_status(204);
+
+    let path = format!("/api/networks/{network_id}");
+    operator.put(&path, json!({ "tls_audit": false })).await.assert_status(200);
+    plan(&app, &manual(network_id)).await;
+    let mut second = serde_json::to_value(worker.lease().await.expect("a job").job).expect("JSON");
+    assert_eq!(second["tls_audit"], false);
+    // A server that does not know the setting leaves it out, and that means no.
+    second.as_object_mut().expect("an object").remove("tls_audit");
+    assert!(!serde_json::from_value::<Job>(second).expect("a job").tls_audit);
 }
 
 #[tokio::test]

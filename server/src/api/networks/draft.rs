@@ -57,6 +57,9 @@ pub struct NetworkCreate {
     /// Whether SSH servers are audited.
     #[serde(default)]
     pub ssh_audit: Option<bool>,
+    /// Whether TLS servers are asked for all versions they take and their JARM fingerprint: twelve connections more each.
+    #[serde(default)]
+    pub tls_audit: Option<bool>,
     /// Whether host discovery may be run.
     #[serde(default)]
     pub host_discovery_enabled: Option<bool>,
@@ -121,6 +124,8 @@ pub struct NetworkUpdate {
     pub identify: Option<bool>,
     /// Whether SSH servers are audited.
     pub ssh_audit: Option<bool>,
+    /// Whether TLS servers are asked for all versions they take and their JARM fingerprint: twelve connections more each.
+    pub tls_audit: Option<bool>,
     /// Whether host discovery may be run.
     pub host_discovery_enabled: Option<bool>,
     /// Jobs a scan is cut into.
@@ -165,6 +170,7 @@ impl NetworkCreate {
             scan_protocol: self.scan_protocol.unwrap_or_else(|| "tcp".to_owned()),
             identify: self.identify.unwrap_or(true),
             ssh_audit: self.ssh_audit.unwrap_or(true),
+            tls_audit: self.tls_audit.unwrap_or(true),
             host_discovery_enabled: self.host_discovery_enabled.unwrap_or(true),
             shards: self.shards.unwrap_or(1),
             alert_config: self.alert_config,
@@ -194,6 +200,7 @@ impl NetworkUpdate {
             scan_protocol: self.scan_protocol.unwrap_or(before.scan_protocol),
             identify: self.identify.unwrap_or(before.identify),
             ssh_audit: self.ssh_audit.unwrap_or(before.ssh_audit),
+            tls_audit: self.tls_audit.unwrap_or(before.tls_audit),
             host_discovery_enabled: self.host_discovery_enabled.unwrap_or(before.host_discovery_enabled),
             shards: self.shards.unwrap_or(before.shards),
             alert_config: self.alert_config.unwrap_or(before.alert_config),
