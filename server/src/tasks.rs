@@ -5,7 +5,12 @@ use std::{future::Future, time::Duration};
 use chrono::TimeDelta;
 use tokio_util::task::TaskTracker;
 
-use crate::{alerts::coverage, disk, jobs, schedule, state::AppState, store};
+use crate::{
+    alerts::{coverage, standing},
+    disk, jobs, schedule,
+    state::AppState,
+    store,
+};
 
 /// Counts of failed log-ins are forgotten after this.
 const THROTTLE_MEMORY: TimeDelta = TimeDelta::days(1);
@@ -16,6 +21,7 @@ pub fn start(app: &AppState) -> TaskTracker {
     every(&tracker, app, "schedules", Duration::from_secs(5), schedule::runner::round);
     every(&tracker, app, "lost jobs", Duration::from_secs(15), jobs::reaper::round);
     every(&tracker, app, "coverage", Duration::from_secs(60), coverage::round);
+    every(&tracker, app, "certificates", Duration::from_secs(3600), standing::round);
     every(&tracker, app, "disk", Duration::from_secs(60), look_at_disk);
     every(&tracker, app, "housekeeping", Duration::from_secs(15 * 60), housekeeping);
     let live = app.live.clone();

@@ -175,7 +175,7 @@ impl PortFinding {
 }
 
 /// `address:port`, with the transport where it is not TCP.
-fn place(address: IpAddr, port: u16, transport: Transport) -> String {
+pub(super) fn place(address: IpAddr, port: u16, transport: Transport) -> String {
     match transport {
         Transport::Tcp => format!("{address}:{port}"),
         other => format!("{address}:{port}/{other}"),
@@ -187,7 +187,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{alerts::config::SshAlertDefaults, input::parse_rule_ports, policy::Rule};
+    use crate::{alerts::config::AlertDefaults, input::parse_rule_ports, policy::Rule};
 
     const HOST: &str = "192.0.2.7";
 
@@ -237,7 +237,7 @@ mod tests {
             global: rules(case.global).into_iter().collect(),
             network: rules(case.network).into_iter().collect(),
         };
-        let config = AlertConfig::resolve(case.config.as_ref(), &SshAlertDefaults::default());
+        let config = AlertConfig::resolve(case.config.as_ref(), &AlertDefaults::default());
         let findings = Findings { ports: case.ports, ssh: case.ssh };
         let alerts = evaluate(&findings, &policy, &config);
         alerts.into_iter().map(|alert| alert.message).collect()

@@ -11,6 +11,7 @@
 //! | `blocked` | a BLOCK rule of the network matches | network |
 //! | `not_allowed` | the network has ALLOW rules about the host and none matches | network |
 //! | `ssh_*` | an SSH server's offer is weak, old, or weaker than before | network |
+//! | `ssh_weak_mac`, `ssh_weak_host_key`, `tls_*` | what an open port shows is weak or runs out ([`standing`]) | network |
 //! | `agent_offline`, `scan_failed`, `scan_missed` | what should be watched is not | network or installation |
 //!
 //! Who wins: a global ALLOW rule silences every port alert; a network's ALLOW rule silences `not_allowed`
@@ -26,7 +27,9 @@ pub mod coverage;
 mod evaluate;
 mod raise;
 pub mod ssh;
+pub mod standing;
 
+use evaluate::place;
 pub use evaluate::{AlertKey, Findings, NewAlert, PortFinding, Scope, SshFinding, evaluate};
 pub use raise::{Uncovered, raise_coverage, raise_for_scan, raise_scan_failed, resolve_agent};
 
@@ -56,13 +59,23 @@ pub enum AlertKind {
     SshOutdatedVersion,
     /// An SSH server offers weak encryption.
     SshWeakCipher,
+    /// An SSH server's own key is weak.
+    SshWeakHostKey,
     /// An SSH server offers weak key exchange.
     SshWeakKex,
+    /// An SSH server offers weak message authentication.
+    SshWeakMac,
+    /// A certificate has run out.
+    TlsExpired,
+    /// A certificate runs out soon.
+    TlsExpiring,
+    /// A TLS server takes forbidden versions, or its certificate is weak.
+    TlsWeak,
 }
 
 impl AlertKind {
     /// Every type.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::AgentOffline,
         Self::Blocked,
         Self::NewPort,
@@ -73,7 +86,12 @@ impl AlertKind {
         Self::SshInsecureAuth,
         Self::SshOutdatedVersion,
         Self::SshWeakCipher,
+        Self::SshWeakHostKey,
         Self::SshWeakKex,
+        Self::SshWeakMac,
+        Self::TlsExpired,
+        Self::TlsExpiring,
+        Self::TlsWeak,
     ];
 
     /// The name used in the API, in the database and in alert settings.
@@ -89,7 +107,12 @@ impl AlertKind {
             Self::SshInsecureAuth => "ssh_insecure_auth",
             Self::SshOutdatedVersion => "ssh_outdated_version",
             Self::SshWeakCipher => "ssh_weak_cipher",
+            Self::SshWeakHostKey => "ssh_weak_host_key",
             Self::SshWeakKex => "ssh_weak_kex",
+            Self::SshWeakMac => "ssh_weak_mac",
+            Self::TlsExpired => "tls_expired",
+            Self::TlsExpiring => "tls_expiring",
+            Self::TlsWeak => "tls_weak",
         }
     }
 }

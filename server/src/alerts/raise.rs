@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate};
+use super::{AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, standing};
 use crate::{
     live::AlertEvent,
     policy::{Policy, severity::severity},
@@ -27,15 +28,17 @@ pub async fn raise_for_scan(
         return Ok(Vec::new());
     }
     let policy = store::policy(&mut *db, scan.network_id).await?;
-    let ssh_defaults = settings::ssh_alert_defaults(&mut *db).await?;
-    let config = AlertConfig::resolve(scan.alert_config.as_ref(), &ssh_defaults);
+    let defaults = settings::alert_defaults(&mut *db).await?;
+    let config = AlertConfig::resolve(scan.alert_config.as_ref(), &defaults);
     let findings = Findings {
         ports: store::port_findings(&mut *db, scan).await?,
         ssh: store::ssh_findings(&mut *db, scan).await?,
     };
     let due = evaluate(&findings, &policy, &config);
     let rows: Vec<_> = due.into_iter().map(|alert| row(alert, scan, &policy)).collect();
-    store::raise(db, &rows, now).await
+    let mut raised = store::raise(&mut *db, &rows, now).await?;
+    raised.extend(standing::settle(db, scan.network_id, Some(scan.id), now).await?);
+    Ok(raised)
 }
 
 fn row(alert: NewAlert, scan: &RunningScan, policy: &Policy) -> AlertRow {
@@ -51,6 +54,7 @@ fn row(alert: NewAlert, scan: &RunningScan, policy: &Policy) -> AlertRow {
         place: Some((key.address, key.port, key.transport)),
         global_port_id: alert.global_open_port_id,
         message: alert.message,
+        detail: json!({}),
         dedup_key: match key.scope {
             Scope::Global => format!("global/{place}"),
             Scope::Network => format!("network-{}/{place}", scan.network_id),
@@ -127,6 +131,7 @@ fn coverage_row(
         place: None::<(IpAddr, _, _)>,
         global_port_id: None,
         message,
+        detail: json!({}),
         dedup_key: coverage_key(kind, network_id, agent_id),
     }
 }

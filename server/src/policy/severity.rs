@@ -47,8 +47,11 @@ pub const fn severity(kind: AlertKind, acknowledged: bool, globally_blocked: boo
             Severity::High
         }
         AlertKind::SshConfigRegression | AlertKind::SshInsecureAuth => Severity::High,
+        AlertKind::TlsExpired => Severity::High,
         AlertKind::NotAllowed | AlertKind::SshOutdatedVersion => Severity::Medium,
         AlertKind::SshWeakCipher | AlertKind::SshWeakKex => Severity::Medium,
+        AlertKind::SshWeakHostKey | AlertKind::SshWeakMac => Severity::Medium,
+        AlertKind::TlsExpiring | AlertKind::TlsWeak => Severity::Medium,
     }
 }
 
@@ -70,6 +73,11 @@ mod tests {
             (AlertKind::SshOutdatedVersion, Severity::Medium),
             (AlertKind::SshWeakCipher, Severity::Medium),
             (AlertKind::SshWeakKex, Severity::Medium),
+            (AlertKind::SshWeakHostKey, Severity::Medium),
+            (AlertKind::SshWeakMac, Severity::Medium),
+            (AlertKind::TlsExpired, Severity::High),
+            (AlertKind::TlsExpiring, Severity::Medium),
+            (AlertKind::TlsWeak, Severity::Medium),
         ];
         for (kind, expected) in table {
             assert_eq!(severity(kind, false, false), expected, "{kind}");

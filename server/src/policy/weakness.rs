@@ -57,11 +57,16 @@ pub struct Weakness {
 
 /// What is wrong with a service, worst first.
 pub fn of(service: &Service, now: DateTime<Utc>) -> Vec<Weakness> {
+    of_parts(service.tls.as_ref(), service.ssh.as_ref(), now)
+}
+
+/// The same for the parts of a service that can be weak.
+pub fn of_parts(tls: Option<&TlsInfo>, ssh: Option<&SshAudit>, now: DateTime<Utc>) -> Vec<Weakness> {
     let mut found = Vec::new();
-    if let Some(ssh) = &service.ssh {
+    if let Some(ssh) = ssh {
         of_ssh(ssh, &mut found);
     }
-    if let Some(tls) = &service.tls {
+    if let Some(tls) = tls {
         of_tls(tls, now, &mut found);
     }
     found.sort_by_key(|weakness| weakness.severity);
@@ -119,10 +124,6 @@ fn of_tls(tls: &TlsInfo, now: DateTime<Utc>, found: &mut Vec<Weakness>) {
 fn of_certificate(leaf: &TlsCertificate, now: DateTime<Utc>, found: &mut Vec<Weakness>) {
     let mut add = |kind, severity, text| found.push(Weakness { kind, severity, text });
     let now_ms = now.timestamp_millis();
-    // Dates beyond the calendar are as good as never.
-    let day = |ms| {
-        DateTime::from_timestamp_millis(ms).map_or("another age".to_owned(), |at| at.date_naive().to_string())
-    };
     let (from, to) = (leaf.not_before_ms.0, leaf.not_after_ms.0);
     if to < now_ms {
         add(WeaknessKind::TlsExpired, Severity::High, format!("The certificate ran out on {}", day(to)));
@@ -145,6 +146,11 @@ fn of_certificate(leaf: &TlsCertificate, now: DateTime<Utc>, found: &mut Vec<Wea
         let text = "The certificate is self-signed: clients cannot tell who vouches for it".to_owned();
         add(WeaknessKind::TlsSelfSigned, Severity::Info, text);
     }
+}
+
+/// The day of a date out of a certificate; beyond the calendar it is as good as never.
+pub fn day(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).map_or("another age".to_owned(), |at| at.date_naive().to_string())
 }
 
 fn rsa_bits(key: &str) -> Option<u32> {

@@ -197,6 +197,8 @@ pub struct AlertRow {
     pub global_port_id: Option<i64>,
     /// For people.
     pub message: String,
+    /// Why it is raised, for programs.
+    pub detail: serde_json::Value,
     /// What makes it the same as another.
     pub dedup_key: String,
 }
@@ -225,13 +227,13 @@ pub async fn raise(
         "-- raise_alerts
         with written as (
             insert into alerts as a (kind, severity, network_id, scan_id, agent_id, host_id, global_port_id, address, port,
-                                     transport, message, dedup_key, last_raised_at, created_at)
+                                     transport, message, dedup_key, detail, last_raised_at, created_at)
             select w.kind, w.severity, w.network_id, w.scan_id, w.agent_id, h.id, w.global_port_id, w.address, w.port,
-                   w.transport, w.message, w.dedup_key, $12, $12
+                   w.transport, w.message, w.dedup_key, w.detail, $12, $12
             from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::inet[], $7::integer[],
-                        $8::text[], $9::bigint[], $10::text[], $11::text[])
+                        $8::text[], $9::bigint[], $10::text[], $11::text[], $13::jsonb[])
                 as w(kind, severity, network_id, scan_id, agent_id, address, port, transport, global_port_id, message,
-                     dedup_key)
+                     dedup_key, detail)
             left join hosts h on h.address = w.address
             order by w.dedup_key
             on conflict (dedup_key) where not acknowledged and resolution_status <> 'resolved' do update set
@@ -255,6 +257,7 @@ pub async fn raise(
     .bind(alerts.iter().map(|alert| alert.message.as_str()).collect::<Vec<_>>())
     .bind(alerts.iter().map(|alert| alert.dedup_key.as_str()).collect::<Vec<_>>())
     .bind(now)
+    .bind(alerts.iter().map(|alert| &alert.detail).collect::<Vec<_>>())
     .persistent(false)
     .fetch_all(db)
     .await?;

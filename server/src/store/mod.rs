@@ -42,6 +42,7 @@ pub mod sessions;
 pub mod settings;
 pub mod setup;
 pub mod ssh;
+pub mod standing;
 pub mod throttle;
 pub mod trends;
 pub mod users;

@@ -2,12 +2,26 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
-use crate::alerts::config::SshAlertDefaults;
+use crate::alerts::config::{AlertDefaults, SshAlertDefaults, TlsAlertDefaults};
 
 /// The key of [`SshAlertDefaults`].
 pub const SSH_ALERT_DEFAULTS: &str = "ssh_alert_defaults";
+
+/// The key of [`TlsAlertDefaults`].
+pub const TLS_ALERT_DEFAULTS: &str = "tls_alert_defaults";
+
+/// What networks without alert settings of their own want.
+pub async fn alert_defaults(db: &mut PgConnection) -> sqlx::Result<AlertDefaults> {
+    Ok(AlertDefaults { ssh: ssh_alert_defaults(&mut *db).await?, tls: tls_alert_defaults(db).await? })
+}
+
+/// The TLS alert settings as stored, or those a new installation has.
+pub async fn tls_alert_defaults(db: impl PgExecutor<'_>) -> sqlx::Result<TlsAlertDefaults> {
+    let stored = find(db, TLS_ALERT_DEFAULTS).await?;
+    Ok(stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default())
+}
 
 /// The SSH alert settings as stored, or those a new installation has.
 pub async fn ssh_alert_defaults(db: impl PgExecutor<'_>) -> sqlx::Result<SshAlertDefaults> {

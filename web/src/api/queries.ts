@@ -185,6 +185,11 @@ export const sshAlertDefaultsQuery = queryOptions({
   queryFn: () => call(client.GET("/api/settings/ssh-alert-defaults")),
 });
 
+export const tlsAlertDefaultsQuery = queryOptions({
+  queryKey: ["settings", "tls-alert-defaults"],
+  queryFn: () => call(client.GET("/api/settings/tls-alert-defaults")),
+});
+
 export const usersQuery = queryOptions({
   queryKey: ["users"],
   queryFn: async () => (await call(client.GET("/api/users"))).users,

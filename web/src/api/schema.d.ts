@@ -1500,6 +1500,24 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/api/settings/tls-alert-defaults": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Shows which TLS findings raise alerts by default. */
+    get: operations["show_tls_alert_defaults"];
+    /** Changes which TLS findings raise alerts by default. */
+    put: operations["update_tls_alert_defaults"];
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/api/setup": {
     parameters: {
       query?: never;
@@ -4715,10 +4733,20 @@ export interface components {
        */
       ssh_weak_cipher?: boolean;
       /**
+       * @description A host key is weak.
+       * @default false
+       */
+      ssh_weak_host_key?: boolean;
+      /**
        * @description A key exchange is weak.
        * @default false
        */
       ssh_weak_kex?: boolean;
+      /**
+       * @description A message authentication is weak.
+       * @default false
+       */
+      ssh_weak_mac?: boolean;
     };
     /** @description What to change. What is left out or `null` stays as it is. */
     SshAlertDefaultsUpdate: {
@@ -4748,10 +4776,20 @@ export interface components {
        */
       ssh_weak_cipher?: boolean | null;
       /**
+       * @description A host key is weak.
+       * @default null
+       */
+      ssh_weak_host_key?: boolean | null;
+      /**
        * @description A key exchange is weak.
        * @default null
        */
       ssh_weak_kex?: boolean | null;
+      /**
+       * @description A message authentication is weak.
+       * @default null
+       */
+      ssh_weak_mac?: boolean | null;
     };
     /** @description One algorithm that an SSH server offers. */
     SshAlgorithm: {
@@ -4978,6 +5016,56 @@ export interface components {
      * @description Milliseconds since the Unix epoch, UTC.
      */
     Timestamp: number;
+    /** @description Which TLS findings raise alerts in networks that have no alert settings of their own. */
+    TlsAlertDefaults: {
+      /**
+       * @description A certificate has run out.
+       * @default true
+       */
+      tls_expired?: boolean;
+      /**
+       * @description A certificate runs out within one of the days below.
+       * @default true
+       */
+      tls_expiring?: boolean;
+      /**
+       * @description Days before a certificate's end, each 1-365, at most ten: it is told once at each.
+       * @default [
+       *       30,
+       *       7,
+       *       1
+       *     ]
+       */
+      tls_expiring_days?: number[];
+      /**
+       * @description A server takes forbidden versions of TLS, or its certificate is weak.
+       * @default true
+       */
+      tls_weak?: boolean;
+    };
+    /** @description What to change. What is left out or `null` stays as it is. */
+    TlsAlertDefaultsUpdate: {
+      /**
+       * @description A certificate has run out.
+       * @default null
+       */
+      tls_expired?: boolean | null;
+      /**
+       * @description A certificate runs out within one of the days below.
+       * @default null
+       */
+      tls_expiring?: boolean | null;
+      /**
+       * @description Days before a certificate's end, each 1-365, one to ten of them.
+       * @default null
+       */
+      tls_expiring_days?: number[] | null;
+      /**
+       * @description A server takes forbidden versions of TLS, or its certificate is weak.
+       * @default null
+       */
+      tls_weak?: boolean | null;
+    };
     /** @description A certificate as a server presented it. Nothing in it has been verified. */
     TlsCertificate: {
       /** @description DNS names and addresses of the subject alternative name extension, at most 100. */
@@ -10397,6 +10485,91 @@ export interface operations {
         };
       };
       /** @description Not a version */
+      422: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+    };
+  };
+  show_tls_alert_defaults: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["TlsAlertDefaults"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+    };
+  };
+  update_tls_alert_defaults: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "application/json": components["schemas"]["TlsAlertDefaultsUpdate"];
+      };
+    };
+    responses: {
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["TlsAlertDefaults"];
+        };
+      };
+      /** @description Who calls is not known */
+      401: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description The caller may not do this */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
+      };
+      /** @description Not a list of days */
       422: {
         headers: {
           [name: string]: unknown;

@@ -23,6 +23,7 @@ export type ScanLog = Schemas["ScanLog"];
 export type ScanPort = Schemas["ScanPort"];
 export type Session = Schemas["Session"];
 export type SshAlertDefaults = Schemas["SshAlertDefaults"];
+export type TlsAlertDefaults = Schemas["TlsAlertDefaults"];
 export type User = Schemas["AdminUserResponse"];
 export type Role = Schemas["Role"];
 export type ResolutionStatus = Schemas["ResolutionStatus"];

@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { alertQuery, meQuery, usersQuery } from "@/api/queries";
 import type { Alert, ResolutionStatus } from "@/api/types";
 import { assign, comment, setStatus, useAlertAction } from "@/lib/alert-actions";
-import { words } from "@/lib/format";
+import { placesOf } from "@/lib/alert-places";
+import { count, words } from "@/lib/format";
 import { useCan } from "@/lib/session";
 import { Button } from "@/ui/button";
 import { Field, Select, Textarea } from "@/ui/field";
@@ -16,6 +17,9 @@ import { HostLink, NetworkLink, PortLink } from "@/ui/values";
 /** All there is to one alert, below its row. */
 export function AlertDetails({ alert }: { alert: Alert }) {
   const canDecide = useCan("analyst");
+  const { places, more } = placesOf(alert.detail);
+  const elsewhere: [string, ReactNode][] =
+    places.length > 1 ? [["Places", <Places key="w" places={places} more={more} />]] : [];
   return (
     <div className="grid gap-x-8 gap-y-4 border-t border-line/70 bg-panel px-4 py-3 lg:grid-cols-2">
       <div className="flex min-w-0 flex-col gap-4">
@@ -40,6 +44,7 @@ export function AlertDetails({ alert }: { alert: Alert }) {
               alert.port == null ? null : <PortLink key="p" port={alert.port} protocol={alert.protocol} />,
             ],
             ["Note on the host", alert.user_comment],
+            ...elsewhere,
           ]}
         />
         {alert.ip && (
@@ -57,6 +62,18 @@ export function AlertDetails({ alert }: { alert: Alert }) {
       </div>
       <Comments alert={alert} />
     </div>
+  );
+}
+
+/** Where all of an alert is that is about more than one place. */
+function Places({ places, more }: { places: readonly string[]; more: number }) {
+  return (
+    <ul aria-label="Places" className="max-h-48 overflow-y-auto figures foreign">
+      {places.map((place) => (
+        <li key={place}>{place}</li>
+      ))}
+      {more > 0 && <li>and {count(more)} more</li>}
+    </ul>
   );
 }
 

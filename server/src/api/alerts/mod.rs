@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Everything an alert can be about, OPM's eight first.
-pub(super) const KINDS: [&str; 19] = [
+pub(super) const KINDS: [&str; 21] = [
     "new_port",
     "not_allowed",
     "blocked",
@@ -41,6 +41,8 @@ pub(super) const KINDS: [&str; 19] = [
     "scan_failed",
     "scan_missed",
     "service_changed",
+    "ssh_weak_host_key",
+    "ssh_weak_mac",
     "tls_expired",
     "tls_expiring",
     "tls_weak",

@@ -1,0 +1,7 @@
+/** The places that an alert's detail lists, and how many more there are. */
+export function placesOf(detail: unknown): { places: string[]; more: number } {
+  const { places, place_count } = (detail ?? {}) as { places?: unknown; place_count?: unknown };
+  const listed = Array.isArray(places) ? places.filter((place) => typeof place === "string") : [];
+  const total = typeof place_count === "number" ? place_count : listed.length;
+  return { places: listed, more: Math.max(0, total - listed.length) };
+}
