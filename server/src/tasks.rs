@@ -9,7 +9,7 @@ use crate::{
     alerts::{coverage, standing},
     disk, jobs, schedule,
     state::AppState,
-    store,
+    store::{self, retention},
 };
 
 /// Counts of failed log-ins are forgotten after this.
@@ -63,8 +63,10 @@ async fn housekeeping(app: AppState) -> sqlx::Result<()> {
     store::observations::make_partitions(&app.pool, now).await?;
     let sessions = store::sessions::delete_expired(&app.pool, now).await?;
     store::throttle::delete_old(&app.pool, now - THROTTLE_MEMORY).await?;
+    let identifiers = retention::forget_identifiers(&app.pool, now - retention::IDENTIFIERS).await?;
+    let certificates = retention::forget_certificates(&app.pool, now - retention::CERTIFICATES).await?;
     app.metrics.tidy();
-    tracing::debug!(sessions, "housekeeping is done");
+    tracing::debug!(sessions, identifiers, certificates, "housekeeping is done");
     Ok(())
 }
 

@@ -396,7 +396,7 @@ pub async fn record_identifiers(
         from unnest($1::text[], $2::text[], $3::inet[]) as s(kind, value, address) join hosts h on h.address = s.address
         order by s.kind, s.value, h.id
         on conflict (kind, value, host_id) do update set last_seen_at = excluded.last_seen_at
-            where i.last_seen_at < excluded.last_seen_at - interval '1 minute'",
+            where i.last_seen_at < excluded.last_seen_at - interval '1 hour'",
     )
     .bind(column(&told, |(kind, ..)| *kind))
     .bind(column(&told, |(_, value, _)| value.clone()))
@@ -524,7 +524,8 @@ pub async fn record_certificates(
         from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::timestamptz[], $7::timestamptz[],
                     $8::text[], $9::text[], $10::boolean[], $11::timestamptz[])
             as s(sha256, subject, issuer, serial, names, not_before, not_after, key, signature, self_signed, seen_at)
-        on conflict (sha256) do update set last_seen_at = greatest(c.last_seen_at, excluded.last_seen_at)",
+        on conflict (sha256) do update set last_seen_at = excluded.last_seen_at
+            where c.last_seen_at < excluded.last_seen_at - interval '1 hour'",
     )
     .bind(column(&shown, |one| one.sha256.clone()))
     .bind(column(&shown, |one| one.certificate.subject.as_str().to_owned()))

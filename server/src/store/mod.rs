@@ -33,6 +33,7 @@ pub mod live;
 pub mod networks;
 pub mod observations;
 pub mod ports;
+pub mod retention;
 pub mod rules;
 pub mod scan_lifecycle;
 pub mod scanner_contract;
