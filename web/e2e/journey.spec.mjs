@@ -420,7 +420,13 @@ describe("a new user", () => {
   });
 
   test("makes what is there expected by a rule", async () => {
-    const alerts = await api("GET", "/api/alerts?acknowledged=false");
+    await open("/alerts?type=tls_expired", "Alerts");
+    await page
+      .getByText(/^The certificate ran out on 2021-01-01 .* on 127\.0\.0\.1:/)
+      .first()
+      .waitFor();
+    await look("alerts-certificate");
+    const alerts = await api("GET", "/api/alerts?acknowledged=false&limit=200");
     for (const alert of alerts.body.alerts) await api("PUT", `/api/alerts/${alert.id}/acknowledge`);
     await open("/policy", "Policy");
     await page.getByRole("button", { name: "Add a rule" }).click();
@@ -572,8 +578,14 @@ describe("a new user", () => {
     await look("audit");
     await open("/settings", "Settings");
     await page.getByLabel("A cipher is weak").check();
-    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("button", { name: "Save", exact: true }).click();
     await page.getByText(/Saved\. It counts/).waitFor();
+    await page.getByLabel("Days before a certificate's end").fill("14 60");
+    await page.getByRole("button", { name: "Save the TLS alerts" }).click();
+    await until("the days to be saved", async () => {
+      const { body } = await api("GET", "/api/settings/tls-alert-defaults");
+      return body.tls_expiring_days.join() === "60,14";
+    });
     const settings = await api("GET", "/api/settings/ssh-alert-defaults");
     assert.equal(settings.body.ssh_weak_cipher, true);
     await look("settings");
