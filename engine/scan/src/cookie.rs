@@ -111,18 +111,21 @@ impl CookieKey {
         siphash13(self.key, &[])
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "where the family is known, two words are left of it")]
+    #[inline(always)]
     fn hash(&self, source: IpAddr, destination: IpAddr, rest: u64) -> u64 {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
                 siphash13(self.key, &[addresses, rest])
             }
-            _ => {
-                let ([a, b], [c, d]) = (words(source), words(destination));
-                siphash13(self.key, &[a, b, c, d, rest])
-            }
+            _ => self.hash_v6(source, destination, rest),
         }
+    }
+
+    fn hash_v6(&self, source: IpAddr, destination: IpAddr, rest: u64) -> u64 {
+        let ([a, b], [c, d]) = (words(source), words(destination));
+        siphash13(self.key, &[a, b, c, d, rest])
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
     space::ProbeSpace,
 };
 
+/// Positions that are turned into targets at a time.
+const ROW: usize = 64;
+
 /// The probes of a scan, in their order, without a socket.
 pub struct Rehearsal {
     space: ProbeSpace,
@@ -82,18 +85,18 @@ impl Rehearsal {
         };
         let v4 = Emitter::new(link, Self::SOURCE_V4.into(), &self.payloads);
         let v6 = Emitter::new(link, Self::SOURCE_V6.into(), &self.payloads);
-        let mut frame = [0; MAX_FRAME_BYTES];
+        let (mut frame, mut row) = ([0; MAX_FRAME_BYTES], [0; ROW]);
         let mut made = 0;
-        for position in positions {
-            let Some(target) = self.order.at(position).and_then(|index| self.space.target(index)) else {
-                continue;
-            };
-            if !self.space.targets().permits(target.address) {
-                continue;
-            }
-            let emitter = if target.address.is_ipv4() { &v4 } else { &v6 };
-            if emitter.emit(black_box(&mut frame), &target, 0, &self.key, self.ports).is_some() {
-                made += 1;
+        for first in positions.clone().step_by(ROW) {
+            let count = self.order.fill(first, &mut row).min((positions.end - first) as usize);
+            for target in row.iter().take(count).filter_map(|&index| self.space.target(index)) {
+                if !self.space.targets().permits(target.address) {
+                    continue;
+                }
+                let emitter = if target.address.is_ipv4() { &v4 } else { &v6 };
+                if emitter.emit(black_box(&mut frame), &target, 0, &self.key, self.ports).is_some() {
+                    made += 1;
+                }
             }
         }
         made

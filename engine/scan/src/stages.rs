@@ -14,7 +14,7 @@ use crate::{
     receive::{Classifier, Common, RingReceiver, Tally, TallyMemory, Wanted},
     space::ProbeSpace,
     suspicion::control_ports,
-    transmit::{ConnectTransmit, Pass, Stopwatch, Transmit},
+    transmit::{Ahead, ConnectTransmit, Pass, Stopwatch, Transmit},
 };
 
 /// The sockets of a scan.
@@ -376,6 +376,7 @@ impl Stages {
                 sent: 0,
                 lane: None,
                 told: 0,
+                ahead: Ahead::new(),
             };
             let begun_at = self.time.elapsed();
             let transmit = self.access.transmit();

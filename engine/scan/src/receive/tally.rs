@@ -306,6 +306,12 @@ impl Tally {
         self.stretch.clone()
     }
 
+    /// The order that the positions are of.
+    #[inline]
+    pub(crate) fn order(&self) -> &Permutation {
+        &self.order
+    }
+
     /// The target at a position of the order.
     #[inline]
     pub(crate) fn target(&self, position: u64, space: &ProbeSpace) -> Option<Target> {

@@ -13,23 +13,42 @@ use super::range::RangeList;
 pub(crate) struct Gate {
     /// Sorted, apart from each other, both ends included.
     v4: Box<[(u32, u32)]>,
+    /// For each first byte of an address the ranges that have a part in it: from which to before which. Of most there is
+    /// none, and one look says so.
+    by_first_byte: Box<[(u32, u32)]>,
     v6: Box<[(u128, u128)]>,
 }
 
 impl Gate {
     pub(super) fn new(forbidden: &RangeList) -> Self {
         // Numbers of IPv4 addresses: they fit.
-        let v4 = forbidden.v4.iter().map(|&(first, last)| (first as u32, last as u32));
-        Self { v4: v4.collect(), v6: forbidden.v6.clone().into() }
+        let v4: Box<[_]> = forbidden.v4.iter().map(|&(first, last)| (first as u32, last as u32)).collect();
+        let by_first_byte = (0..=u32::from(u8::MAX)).map(|byte| {
+            let (lowest, highest) = (byte << 24, byte << 24 | 0xff_ffff);
+            let from = v4.partition_point(|&(_, last)| last < lowest);
+            let until = v4.partition_point(|&(first, _)| first <= highest);
+            (from as u32, until as u32)
+        });
+        Self { by_first_byte: by_first_byte.collect(), v4, v6: forbidden.v6.clone().into() }
     }
 
     /// Whether a frame may leave for the address.
     #[inline]
     pub(crate) fn permits(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(address) => !covers(&self.v4, address.to_bits()),
+            IpAddr::V4(address) => !covers(self.near(address.to_bits()), address.to_bits()),
             IpAddr::V6(address) => !covers(&self.v6, address.to_bits()),
         }
+    }
+}
+
+impl Gate {
+    /// The ranges that an address can be in.
+    #[inline]
+    fn near(&self, address: u32) -> &[(u32, u32)] {
+        let near = self.by_first_byte.get((address >> 24) as usize);
+        // A gate without a table forbids nothing.
+        near.and_then(|&(from, until)| self.v4.get(from as usize..until as usize)).unwrap_or(&self.v4)
     }
 }
 

@@ -8,8 +8,8 @@ use super::{Gate, TargetError, TargetSetBuilder, range::RangeList};
 /// [`super::TargetSetBuilder`] makes one, so exclusions and reserved ranges are always out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSet {
-    v4: RangeTable,
-    v6: RangeTable,
+    v4: RangeTable<u32>,
+    v6: RangeTable<u128>,
     gate: Gate,
 }
 
@@ -48,6 +48,7 @@ impl TargetSet {
     }
 
     /// Whether the address is to be scanned.
+    #[inline]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.index_of(address).is_some()
     }
@@ -65,29 +66,31 @@ impl TargetSet {
     }
 
     /// The address with this number.
+    #[inline]
     pub fn address(&self, index: u64) -> Option<IpAddr> {
         if let Some(number) = self.v4.number(index) {
-            return Some(IpAddr::V4(Ipv4Addr::from_bits(number as u32)));
+            return Some(IpAddr::V4(Ipv4Addr::from_bits(number)));
         }
         let number = self.v6.number(index.checked_sub(self.v4.len())?)?;
         Some(IpAddr::V6(Ipv6Addr::from_bits(number)))
     }
 
     /// The number of this address, if it is in the set.
+    #[inline]
     pub fn index_of(&self, address: IpAddr) -> Option<u64> {
         match address {
-            IpAddr::V4(address) => self.v4.index_of(u128::from(address.to_bits())),
+            IpAddr::V4(address) => self.v4.index_of(address.to_bits()),
             IpAddr::V6(address) => self.v6.index_of(address.to_bits()).map(|index| index + self.v4.len()),
         }
     }
 
-    /// Those of these addresses that are in the set; `None` if none is.
+    /// Those of these addresses that are in the set, behind its gate; `None` if none is.
     pub(crate) fn only(&self, addresses: &[IpAddr]) -> Option<Self> {
         let mut builder = TargetSetBuilder::new().allow_reserved(true);
         for address in addresses.iter().filter(|&&address| self.contains(address)) {
             builder = builder.include(&address.to_string()).ok()?;
         }
-        builder.build().ok()
+        Some(Self { gate: self.gate.clone(), ..builder.build().ok()? })
     }
 
     /// Every address in its order.
@@ -97,9 +100,10 @@ impl TargetSet {
 
     /// The ranges the set consists of: first and last address, both included, ascending.
     pub fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
-        let v4 = self.v4.ranges().map(|(first, last)| {
-            (Ipv4Addr::from_bits(first as u32).into(), Ipv4Addr::from_bits(last as u32).into())
-        });
+        let v4 = self
+            .v4
+            .ranges()
+            .map(|(first, last)| (Ipv4Addr::from_bits(first).into(), Ipv4Addr::from_bits(last).into()));
         let v6 = self
             .v6
             .ranges()
@@ -108,12 +112,56 @@ impl TargetSet {
     }
 }
 
+/// An address of one family as a number: arithmetic on those of IPv4 shall not cost what those of IPv6 take.
+trait Bits: Copy + Ord {
+    /// The lowest bits of a number that fits.
+    fn of(number: u128) -> Self;
+
+    /// The address so many further on, which the caller knows to be there.
+    fn plus(self, offset: u64) -> Self;
+
+    /// How far this is from an address that is not higher.
+    fn since(self, first: Self) -> Option<u64>;
+}
+
+impl Bits for u32 {
+    fn of(number: u128) -> Self {
+        number as Self
+    }
+
+    #[inline]
+    fn plus(self, offset: u64) -> Self {
+        self.wrapping_add(offset as Self)
+    }
+
+    #[inline]
+    fn since(self, first: Self) -> Option<u64> {
+        self.checked_sub(first).map(u64::from)
+    }
+}
+
+impl Bits for u128 {
+    fn of(number: u128) -> Self {
+        number
+    }
+
+    #[inline]
+    fn plus(self, offset: u64) -> Self {
+        self.wrapping_add(Self::from(offset))
+    }
+
+    #[inline]
+    fn since(self, first: Self) -> Option<u64> {
+        u64::try_from(self.checked_sub(first)?).ok()
+    }
+}
+
 /// Ranges of one family with the number of each range's first address. A hint for every 2^`shift` numbers
 /// says where to begin looking, so that a look-up takes a step or two at any count of ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct RangeTable {
+struct RangeTable<N> {
     /// First address of each range, ascending.
-    first: Vec<u128>,
+    first: Vec<N>,
     /// Number of each range's first address; one more entry holds the total.
     start: Vec<u64>,
     /// The range that number `i << shift` is in.
@@ -121,7 +169,7 @@ struct RangeTable {
     shift: u32,
 }
 
-impl RangeTable {
+impl<N: Bits> RangeTable<N> {
     fn new(ranges: &[(u128, u128)]) -> Result<Self, TargetError> {
         let mut start = Vec::with_capacity(ranges.len() + 1);
         let mut total = 0_u64;
@@ -132,7 +180,7 @@ impl RangeTable {
             start.push(total);
         }
         let mut table = Self {
-            first: ranges.iter().map(|&(first, _)| first).collect(),
+            first: ranges.iter().map(|&(first, _)| N::of(first)).collect(),
             start,
             hint: Vec::new(),
             shift: 0,
@@ -165,7 +213,8 @@ impl RangeTable {
     }
 
     /// The address, as a number, with this index.
-    fn number(&self, index: u64) -> Option<u128> {
+    #[inline]
+    fn number(&self, index: u64) -> Option<N> {
         if index >= self.len() {
             return None;
         }
@@ -178,19 +227,20 @@ impl RangeTable {
         } else {
             low + self.start.get(low + 1..high)?.partition_point(|&start| start <= index)
         };
-        Some(self.first.get(range)? + u128::from(index - self.start.get(range)?))
+        Some(self.first.get(range)?.plus(index - self.start.get(range)?))
     }
 
-    fn index_of(&self, number: u128) -> Option<u64> {
+    #[inline]
+    fn index_of(&self, number: N) -> Option<u64> {
         let range = self.first.partition_point(|&first| first <= number).checked_sub(1)?;
-        let offset = u64::try_from(number - self.first.get(range)?).ok()?;
+        let offset = number.since(*self.first.get(range)?)?;
         let index = self.start.get(range)?.checked_add(offset)?;
         (index < *self.start.get(range + 1)?).then_some(index)
     }
 
-    fn ranges(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
+    fn ranges(&self) -> impl Iterator<Item = (N, N)> + '_ {
         self.first.iter().zip(self.start.windows(2)).filter_map(|(&first, bounds)| match bounds {
-            [start, end] => Some((first, first + u128::from(end - start) - 1)),
+            [start, end] => Some((first, first.plus(end - start - 1))),
             _ => None,
         })
     }
@@ -213,7 +263,7 @@ mod tests {
                 (first, last)
             })
             .collect();
-        let table = RangeTable::new(&ranges).expect("small enough");
+        let table = RangeTable::<u128>::new(&ranges).expect("small enough");
         let mut index = 0;
         for &(first, last) in &ranges {
             for number in [first, first.midpoint(last), last] {
@@ -241,12 +291,16 @@ mod tests {
                     (first, next - 1)
                 })
                 .collect();
-            let table = RangeTable::new(&ranges).expect("small enough");
+            let table = RangeTable::<u128>::new(&ranges).expect("small enough");
+            let narrow = RangeTable::<u32>::new(&ranges).expect("small enough");
             for index in (0..table.len()).step_by(17) {
                 let number = table.number(index).expect("in range");
                 prop_assert_eq!(table.index_of(number), Some(index));
                 prop_assert!(ranges.iter().any(|&(first, last)| (first..=last).contains(&number)));
+                prop_assert_eq!(narrow.number(index), Some(number as u32));
+                prop_assert_eq!(narrow.index_of(number as u32), Some(index));
             }
+            prop_assert_eq!((narrow.number(table.len()), narrow.index_of(next as u32)), (None, None));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{Facts, LaneFloor, Pass, Sender, frames::Queue};
+use super::{Ahead, Facts, LaneFloor, Pass, Sender, frames::Queue};
 use crate::{PacketsPerSecond, ScanError, ceilings::Ceilings, sys::FrameSink};
 
 /// The sinks of a lane, one for each device.
@@ -109,6 +109,7 @@ impl Lane {
                 sent: 0,
                 lane: Some(floor),
                 told: 0,
+                ahead: Ahead::new(),
                 ..*whole
             };
             // One that fails takes the work away from the others.

@@ -20,7 +20,7 @@ pub(crate) use connect::ConnectTransmit;
 pub(crate) use lanes::lanes;
 
 use crate::{
-    ScanError,
+    Permutation, ScanError,
     ceilings::Ceilings,
     checkpoint::Mark,
     cookie::{CookieKey, SourcePorts},
@@ -117,6 +117,35 @@ pub(crate) struct Pass<'a> {
     /// Which of several lanes this is the pass of, and how many of the targets the others have been told of.
     pub(crate) lane: Option<LaneFloor<'a>>,
     pub(crate) told: u64,
+    pub(crate) ahead: Ahead,
+}
+
+/// The numbers of the targets at the positions ahead, which cost less in a row than one by one.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    first: u64,
+    numbers: [u64; Self::ROW],
+    count: usize,
+}
+
+impl Ahead {
+    const ROW: usize = 64;
+
+    pub(crate) const fn new() -> Self {
+        Self { first: 0, numbers: [0; Self::ROW], count: 0 }
+    }
+
+    /// The number of the target at `position`; positions come in their order, most of them one after the other.
+    #[inline]
+    fn number(&mut self, position: u64, order: &Permutation) -> Option<u64> {
+        let place = position.wrapping_sub(self.first);
+        if place < self.count as u64 {
+            return self.numbers.get(place as usize).copied();
+        }
+        self.first = position;
+        self.count = order.fill(position, &mut self.numbers);
+        self.numbers.first().copied().filter(|_| self.count > 0)
+    }
 }
 
 /// Where one of several lanes is, among the others.
@@ -148,10 +177,15 @@ impl LaneFloor<'_> {
 impl Pass<'_> {
     /// The target at `position`, unless it needs no probe.
     #[inline]
-    pub(crate) fn wanted(&self, position: u64) -> Option<Target> {
-        let target = self.tally.target(position, self.space)?;
-        let settled = self.tally.is_answered(position, target.host) || (self.skip_host)(target.host);
-        (!settled).then_some(target)
+    fn wanted(&mut self, position: u64) -> Option<Target> {
+        let target = self.space.target(self.ahead.number(position, self.tally.order())?)?;
+        (!self.is_settled(position, &target)).then_some(target)
+    }
+
+    /// Whether the target at `position` needs no probe any more.
+    #[inline]
+    fn is_settled(&self, position: u64, target: &Target) -> bool {
+        self.tally.is_answered(position, target.host) || (self.skip_host)(target.host)
     }
 
     /// The next target that may be sent to now, and its position. `None` at the end of the pass, and for the
@@ -178,7 +212,7 @@ impl Pass<'_> {
         while let Some(position) = self.ceilings.take_due(now) {
             let Some(target) = self.tally.target(position, self.space) else { continue };
             self.ceilings.release(&target);
-            if self.wanted(position).is_none() {
+            if self.is_settled(position, &target) {
                 continue;
             }
             if self.ceilings.admit(&target, now) {
