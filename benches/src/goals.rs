@@ -26,6 +26,7 @@ enum Bound {
     AtMost(f64),
 }
 
+#[derive(Clone, Copy)]
 struct Goal {
     id: &'static str,
     what: &'static str,
@@ -218,7 +219,24 @@ pub struct Verdict {
 
 /// All goals, judged by what was measured.
 pub fn judge(rows: &[Measured]) -> Vec<Verdict> {
-    GOALS.iter().map(|goal| goal.judge(rows)).collect()
+    let at_any_loss = ["loss-0", "loss-1", "loss-3", "loss-5"].into_iter().flat_map(at_loss);
+    let goals = GOALS.iter().copied().chain(at_any_loss);
+    goals.map(|goal| goal.judge(rows)).collect()
+}
+
+/// What holds in every round whatever is lost.
+fn at_loss(row: &'static str) -> [Goal; 3] {
+    [
+        goal("loss", "found, worst round, %", row, least("found_percent"), AtLeast(100.0)),
+        goal(
+            "loss",
+            "own estimate of the loss, worst round, points off",
+            row,
+            most("loss_estimate_error_points"),
+            AtMost(0.2),
+        ),
+        goal("loss", "own estimate of what is missing, %", row, most("miss_estimate_percent"), AtMost(0.2)),
+    ]
 }
 
 impl Goal {

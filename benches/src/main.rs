@@ -43,7 +43,10 @@ impl Options {
     /// The first word is the binary; xtask puts it there.
     fn parse() -> Outcome<Option<Self>> {
         let mut words = std::env::args().skip(1);
-        let binary = words.next().ok_or(HELP)?.into();
+        let binary: PathBuf = words.next().ok_or(HELP)?.into();
+        if !binary.is_file() {
+            return Err(format!("{} is no binary to be measured\n\n{HELP}", binary.display()).into());
+        }
         let mut options = Self {
             binary,
             only: Vec::new(),

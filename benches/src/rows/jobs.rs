@@ -49,6 +49,10 @@ pub(super) fn rows() -> Vec<Row> {
             ],
             entries: lossy,
         },
+        loss_row("loss-0", "A /24, 1,000 ports, nothing lost, 200,000 a second", || lossy_by(0)),
+        loss_row("loss-1", "The same, 1 % of probes and answers lost", || lossy_by(10_000)),
+        loss_row("loss-3", "The same, 3 % lost", || lossy_by(30_000)),
+        loss_row("loss-5", "The same, 5 % lost", || lossy_by(50_000)),
         Row {
             name: "slash24-silent",
             title: "A /24, all 65,536 ports, 0.2 % open, closed ports silent, unlimited rate",
@@ -148,6 +152,33 @@ fn big(closed: Closed) -> Vec<Entry> {
         job_entry(Tool::Masscan { noreset: true }, 3, part),
         job_entry(Tool::ZMAP, 3, one_port),
     ]
+}
+
+/// Ours alone: that nothing is missing at any loss is no comparison.
+const fn loss_row(name: &'static str, title: &'static str, entries: fn() -> Vec<Entry>) -> Row {
+    const SHOWN: &[&str] = &[
+        "doubles",
+        "wrong",
+        "probes_per_target",
+        "miss_estimate_percent",
+        "loss_percent",
+        "loss_estimate_error_points",
+        "wall_s",
+    ];
+    Row { name, title, headline: "found_percent", more_is_better: true, shown: SHOWN, entries }
+}
+
+/// So much is lost in all, half of it on the way out and half on the way back.
+fn lossy_by(ppm: u32) -> Vec<Entry> {
+    let network = Network {
+        first: Ipv4Addr::new(10, 9, 9, 0),
+        prefix: 24,
+        probe_loss_ppm: ppm / 2,
+        reply_loss_ppm: ppm / 2,
+        ..Network::default()
+    };
+    let work = Work { rate: Some(200_000), ..Work::new(network, &[1..=1_000]) };
+    vec![job_entry(Tool::OURS, ALWAYS, work)]
 }
 
 fn lossy() -> Vec<Entry> {
