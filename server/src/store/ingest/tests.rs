@@ -146,3 +146,28 @@ async fn what_is_deleted_takes_its_traces_along() {
         ["ports 0 hosts 0", "global 1 hosts 1", "run 0", "changes 0 hosts 0 scans 0 ports 0"]
     );
 }
+
+#[tokio::test]
+async fn a_run_counts_each_port_once_however_often_it_comes() {
+    let app = TestApp::new().await;
+    let worker = Worker::new(&app, "a").await;
+    let network_id = network_of(&app, "n", worker.client.agent_id(), "10.99.0.0/24", "1-1000").await;
+    worker.scan(network_id, &[open(&app, "10.99.0.7", 22), open(&app, "10.99.0.7", 23)]).await;
+    let scan_id = plan(&app, &manual(network_id)).await;
+    let job = worker.lease().await.expect("a job");
+    let ports: Vec<_> = [22, 80, 443].map(|port| open(&app, "10.99.0.7", port)).into();
+    for (number, batch) in (0u32..).zip([&ports[..2], &ports[1..], &ports[..]]) {
+        worker.put(&job, number, batch).await.assert_status(200);
+    }
+    assert_eq!(value::<i32>(&app, "select open_ports from scans where id = $1", scan_id).await, 3);
+    assert_eq!(
+        texts(&app, "select kind || ' ' || port from changes where scan_id = $1 order by port", scan_id)
+            .await,
+        ["port_opened 80", "port_opened 443"]
+    );
+    assert_eq!(
+        value::<i64>(&app, "select count(*) from ports where last_scan_id = $1", scan_id).await,
+        3,
+        "seen again and new alike"
+    );
+}
