@@ -90,7 +90,8 @@ impl AlertDefaults {
             | AlertKind::NewPort
             | AlertKind::NotAllowed
             | AlertKind::ScanFailed
-            | AlertKind::ScanMissed => false,
+            | AlertKind::ScanMissed
+            | AlertKind::SuspiciousHost => false,
         }
     }
 }
@@ -113,7 +114,9 @@ pub struct AlertConfig {
     pub fold_new_ports: bool,
 }
 
-const PORT_KINDS: [AlertKind; 3] = [AlertKind::Blocked, AlertKind::NewPort, AlertKind::NotAllowed];
+/// What is told of open ports: of a suspicious host, that it is one instead.
+const PORT_KINDS: [AlertKind; 4] =
+    [AlertKind::Blocked, AlertKind::NewPort, AlertKind::NotAllowed, AlertKind::SuspiciousHost];
 
 impl AlertConfig {
     /// Whether a kind is wanted.
@@ -151,15 +154,24 @@ impl AlertConfig {
             return none.with(|kind| PORT_KINDS.contains(&kind) || defaults.wants(kind));
         };
         if AlertKind::ALL.iter().any(|kind| network.get(kind.as_str()).is_some()) {
-            return none.with(|kind| flag(network, kind));
+            let names_it = network.get(AlertKind::SuspiciousHost.as_str()).is_some();
+            let flagged = none.with(|kind| flag(network, kind));
+            return if names_it { flagged } else { flagged.with_suspicion() };
         }
         if let Some(Value::Array(enabled)) = network.get("enabled_types") {
-            return none.with(|kind| enabled.iter().any(|name| name == kind.as_str()));
+            return none.with(|kind| enabled.iter().any(|name| name == kind.as_str())).with_suspicion();
         }
         if let Some(Value::Array(disabled)) = network.get("disabled_types") {
             return none.with(|kind| !disabled.iter().any(|name| name == kind.as_str()));
         }
         none.with(|kind| PORT_KINDS.contains(&kind))
+    }
+
+    /// Settings that name what they want were often written before there was this kind: who wants to hear of new ports
+    /// hears of the host on which they mean nothing.
+    fn with_suspicion(mut self) -> Self {
+        self.wanted[AlertKind::SuspiciousHost as usize] |= self.wants(AlertKind::NewPort);
+        self
     }
 
     fn with(mut self, wanted: impl Fn(AlertKind) -> bool) -> Self {
@@ -210,7 +222,7 @@ mod tests {
         AlertKind::ALL.into_iter().filter(|kind| config.wants(*kind)).map(AlertKind::as_str).collect()
     }
 
-    const PORTS: [&str; 3] = ["blocked", "new_port", "not_allowed"];
+    const PORTS: [&str; 4] = ["blocked", "new_port", "not_allowed", "suspicious_host"];
 
     #[test]
     fn no_settings_mean_port_types_and_the_defaults() {
@@ -220,6 +232,7 @@ mod tests {
             "not_allowed",
             "ssh_config_regression",
             "ssh_insecure_auth",
+            "suspicious_host",
             "tls_expired",
             "tls_expiring",
             "tls_weak",
@@ -231,7 +244,10 @@ mod tests {
         (defaults.tls.tls_expired, defaults.tls.tls_expiring, defaults.tls.tls_weak) = (false, false, false);
         assert_eq!(wanted_with(None, &defaults), PORTS);
         defaults.ssh.ssh_weak_kex = true;
-        assert_eq!(wanted_with(None, &defaults), ["blocked", "new_port", "not_allowed", "ssh_weak_kex"]);
+        assert_eq!(
+            wanted_with(None, &defaults),
+            ["blocked", "new_port", "not_allowed", "ssh_weak_kex", "suspicious_host"]
+        );
     }
 
     #[test]
@@ -246,6 +262,13 @@ mod tests {
             "enabled_types": ["not_allowed"]});
         assert_eq!(wanted(Some(flags)), ["blocked", "ssh_weak_kex"]);
         assert!(wanted(Some(json!({"ssh_insecure_auth": false}))).is_empty());
+    }
+
+    #[test]
+    fn who_wants_new_ports_hears_of_hosts_on_which_they_mean_nothing() {
+        assert_eq!(wanted(Some(json!({"new_port": true}))), ["new_port", "suspicious_host"]);
+        assert_eq!(wanted(Some(json!({"enabled_types": ["new_port"]}))), ["new_port", "suspicious_host"]);
+        assert_eq!(wanted(Some(json!({"new_port": true, "suspicious_host": false}))), ["new_port"]);
     }
 
     #[test]

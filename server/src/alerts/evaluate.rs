@@ -42,6 +42,8 @@ pub struct Findings {
     pub ports: Vec<PortFinding>,
     /// SSH servers.
     pub ssh: Vec<SshFinding>,
+    /// Hosts on which everything answers.
+    pub suspicious: BTreeSet<IpAddr>,
 }
 
 /// Whom an alert concerns.
@@ -83,10 +85,11 @@ pub struct NewAlert {
 /// same key is still open is for the store to see: it is counted again, not raised again.
 pub fn evaluate(findings: &Findings, policy: &Policy, config: &AlertConfig) -> Vec<NewAlert> {
     let mut raised = Raised::default();
-    for port in &findings.ports {
+    let ports = || findings.ports.iter().filter(|port| !findings.suspicious.contains(&port.address));
+    for port in ports() {
         global_port_alert(port, policy, &mut raised);
     }
-    for port in &findings.ports {
+    for port in ports() {
         network_port_alerts(port, policy, config, &mut raised);
     }
     for server in &findings.ssh {
@@ -238,7 +241,7 @@ mod tests {
             network: rules(case.network).into_iter().collect(),
         };
         let config = AlertConfig::resolve(case.config.as_ref(), &AlertDefaults::default());
-        let findings = Findings { ports: case.ports, ssh: case.ssh };
+        let findings = Findings { ports: case.ports, ssh: case.ssh, suspicious: BTreeSet::new() };
         let alerts = evaluate(&findings, &policy, &config);
         alerts.into_iter().map(|alert| alert.message).collect()
     }

@@ -65,6 +65,8 @@ pub enum AlertKind {
     SshWeakKex,
     /// An SSH server offers weak message authentication.
     SshWeakMac,
+    /// A host answers on every port, so that its open ports mean nothing.
+    SuspiciousHost,
     /// A certificate has run out.
     TlsExpired,
     /// A certificate runs out soon.
@@ -75,7 +77,7 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every type.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AgentOffline,
         Self::Blocked,
         Self::NewPort,
@@ -89,6 +91,7 @@ impl AlertKind {
         Self::SshWeakHostKey,
         Self::SshWeakKex,
         Self::SshWeakMac,
+        Self::SuspiciousHost,
         Self::TlsExpired,
         Self::TlsExpiring,
         Self::TlsWeak,
@@ -110,6 +113,7 @@ impl AlertKind {
             Self::SshWeakHostKey => "ssh_weak_host_key",
             Self::SshWeakKex => "ssh_weak_kex",
             Self::SshWeakMac => "ssh_weak_mac",
+            Self::SuspiciousHost => "suspicious_host",
             Self::TlsExpired => "tls_expired",
             Self::TlsExpiring => "tls_expiring",
             Self::TlsWeak => "tls_weak",

@@ -170,6 +170,7 @@ fn drafts(findings: Findings, network_id: i64, scan_id: Option<i64>, now: DateTi
             network_id: Some(network_id),
             scan_id,
             agent_id: None,
+            host: None,
             place: only,
             global_port_id: None,
             message,

@@ -47,7 +47,7 @@ pub const fn severity(kind: AlertKind, acknowledged: bool, globally_blocked: boo
             Severity::High
         }
         AlertKind::SshConfigRegression | AlertKind::SshInsecureAuth => Severity::High,
-        AlertKind::TlsExpired => Severity::High,
+        AlertKind::SuspiciousHost | AlertKind::TlsExpired => Severity::High,
         AlertKind::NotAllowed | AlertKind::SshOutdatedVersion => Severity::Medium,
         AlertKind::SshWeakCipher | AlertKind::SshWeakKex => Severity::Medium,
         AlertKind::SshWeakHostKey | AlertKind::SshWeakMac => Severity::Medium,

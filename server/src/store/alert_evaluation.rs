@@ -191,6 +191,8 @@ pub struct AlertRow {
     pub scan_id: Option<i64>,
     /// The agent it is about.
     pub agent_id: Option<i64>,
+    /// The host it is about, if it is about no port of it.
+    pub host: Option<IpAddr>,
     /// The port it is about.
     pub place: Option<(IpAddr, u16, Transport)>,
     /// The global port it is about, for alerts of global scope.
@@ -250,7 +252,7 @@ pub async fn raise(
     .bind(alerts.iter().map(|alert| alert.network_id).collect::<Vec<_>>())
     .bind(alerts.iter().map(|alert| alert.scan_id).collect::<Vec<_>>())
     .bind(alerts.iter().map(|alert| alert.agent_id).collect::<Vec<_>>())
-    .bind(alerts.iter().map(|alert| alert.place.map(|(address, ..)| address)).collect::<Vec<_>>())
+    .bind(alerts.iter().map(|alert| alert.place.map(|(address, ..)| address).or(alert.host)).collect::<Vec<_>>())
     .bind(alerts.iter().map(|alert| alert.place.map(|(_, port, _)| i32::from(port))).collect::<Vec<_>>())
     .bind(alerts.iter().map(|alert| alert.place.map(|(.., transport)| transport.as_str())).collect::<Vec<_>>())
     .bind(alerts.iter().map(|alert| alert.global_port_id).collect::<Vec<_>>())
@@ -289,6 +291,33 @@ pub async fn resolve(db: &mut PgConnection, dedup_keys: &[String], now: DateTime
         )
         insert into alert_events (alert_id, at, kind) select id, $2, 'auto_resolved' from resolved",
     )
+    .bind(dedup_keys)
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Resolves a network's open alerts of a kind but for those with these keys.
+pub async fn resolve_others(
+    db: &mut PgConnection,
+    network_id: i64,
+    kind: AlertKind,
+    dedup_keys: &[String],
+    now: DateTime<Utc>,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query(
+        "-- resolve_other_alerts
+        with resolved as (
+            update alerts set resolution_status = 'resolved', resolved_at = $4
+            where network_id = $1 and kind = $2 and not dedup_key = any($3)
+              and not acknowledged and resolution_status <> 'resolved'
+            returning id
+        )
+        insert into alert_events (alert_id, at, kind) select id, $4, 'auto_resolved' from resolved",
+    )
+    .bind(network_id)
+    .bind(kind.as_str())
     .bind(dedup_keys)
     .bind(now)
     .execute(db)

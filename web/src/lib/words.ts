@@ -18,6 +18,7 @@ const alertTypes: Record<string, string> = {
   host_vanished: "Host gone",
   host_identity_changed: "Host is another one",
   service_changed: "Service changed",
+  suspicious_host: "Answers on every port",
   tls_expired: "Certificate expired",
   tls_expiring: "Certificate expires soon",
   tls_weak: "TLS or certificate weak",

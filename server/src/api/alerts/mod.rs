@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Everything an alert can be about, OPM's eight first.
-pub(super) const KINDS: [&str; 21] = [
+pub(super) const KINDS: [&str; 22] = [
     "new_port",
     "not_allowed",
     "blocked",
@@ -43,6 +43,7 @@ pub(super) const KINDS: [&str; 21] = [
     "service_changed",
     "ssh_weak_host_key",
     "ssh_weak_mac",
+    "suspicious_host",
     "tls_expired",
     "tls_expiring",
     "tls_weak",
