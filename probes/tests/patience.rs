@@ -72,6 +72,28 @@ async fn nothing_is_said_to_a_mail_server_before_it_greets_late() {
     server.abort();
 }
 
+/// LibVNCServer waits for a browser's first word before it greets, and takes any other for a broken browser.
+#[tokio::test]
+async fn a_greeting_that_is_a_little_late_is_heard_on_any_port() {
+    for (host, port) in [(10, 5900), (11, 7777)] {
+        let listener = listen(host, port).await;
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    if timeout(Duration::from_millis(600), stream.read(&mut [0; 64])).await.is_err() {
+                        stream.write_all(b"RFB 003.008\n").await?;
+                        stream.read(&mut [0; 64]).await?;
+                    }
+                    std::io::Result::Ok(())
+                });
+            }
+        });
+        let service = identify(host, port).await;
+        assert_eq!(named(&service).0, Some("vnc"), "{service:?}");
+        server.abort();
+    }
+}
+
 /// A connection that waits for an answer keeps such a server from everybody else.
 #[tokio::test]
 async fn a_server_of_one_client_at_a_time_is_heard() {

@@ -74,6 +74,8 @@ pub(super) struct Conversation<'a> {
     pub fields: Fields,
     pub asked: HashSet<String>,
     pub listened: bool,
+    /// The server kept the connection while nothing was said.
+    pub let_us_listen: bool,
     pub open: Option<Open>,
     pub parked: Vec<(String, Connection)>,
     pub tls_tried: bool,
@@ -123,6 +125,7 @@ impl<'a> Conversation<'a> {
             fields: Fields::default(),
             asked: HashSet::new(),
             listened: false,
+            let_us_listen: false,
             open: None,
             parked: Vec::new(),
             tls_tried: false,
@@ -345,6 +348,7 @@ impl<'a> Conversation<'a> {
         };
         let reply = connection.read(self.patience_for_greeting(), self.deadline).await;
         if reply.end == End::Silent {
+            self.let_us_listen = true;
             self.open = Some(Open::Fresh(connection));
             return;
         }

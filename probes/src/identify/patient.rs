@@ -68,6 +68,10 @@ impl Conversation<'_> {
         if let Some(Open::Fresh(connection)) = self.open.take() {
             parked.push((BANNER.to_owned(), connection));
         }
+        // Whatever was said made it hang up, nothing did not: it may only want more time.
+        if parked.is_empty() && self.endings.closed > 0 && self.let_us_listen {
+            parked.extend(self.connect().await.map(|connection| (BANNER.to_owned(), connection)));
+        }
         // One after the other is enough: what came meanwhile is there at once, and only the first of
         // those that stay silent costs the time that is left.
         let mut replies = Vec::new();

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::database::{Carrier, Database, ProbeRef, Safety};
+use crate::database::{Carrier, Database, Example, Family, ProbeRef, Safety};
 
 /// Tiers up to this are asked of every port that does not say what it is.
 const LAST_GENERAL_TIER: u8 = 4;
@@ -47,6 +47,16 @@ pub(super) fn is_ot_port(port: u16) -> bool {
     )
 }
 
+/// Whether a service speaks first: what it is asked follows a greeting, or nothing is asked and it is known unasked.
+fn greets(family: &Family) -> bool {
+    let mut questions =
+        family.probes.iter().filter(|probe| probe.transport == Carrier::Tcp && !probe.reserved);
+    let mut examples = family.entries.iter().flat_map(|entry| &entry.examples);
+    let is_unasked = |example: &Example| example.on.is_none() && !example.reply.is_empty();
+    let is_asked = questions.next().is_some();
+    family.probes.iter().any(|probe| probe.greets) || !is_asked && examples.any(is_unasked)
+}
+
 impl Plan {
     pub fn new(database: &Database) -> Self {
         let mut plan = Self {
@@ -65,7 +75,7 @@ impl Plan {
         }
         for family in database.families() {
             let service: Arc<str> = Arc::from(family.service.as_str());
-            if family.probes.iter().any(|probe| probe.greets) {
+            if greets(family) {
                 plan.greeting.extend(family.ports.tcp.iter().chain(&family.ports.tls));
             }
             for port in family.ports.tcp.iter().chain(&family.ports.tls).chain(&family.ports.udp) {
