@@ -2,11 +2,15 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use portreeve_model::Verdict;
+use portreeve_model::{Endpoint, Timestamp, Transport, Verdict};
+use portreeve_probes::{Database, Hints, Identifier, IdentifyConfig};
 use support::{Script, identify, identify_within, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 #[tokio::test]
 async fn a_server_that_closes_at_once_is_said_to() {
@@ -168,4 +172,31 @@ async fn print_and_controller_ports_get_no_payload() {
         assert_eq!(service.verdict, Verdict::NotProbed, "{service:?}");
         assert!(service.connections <= 1, "{service:?}");
     }
+}
+
+/// A host on which every port accepts and none speaks is told from one whose services are shy, and costs little.
+#[tokio::test]
+async fn ports_of_a_host_that_only_accepts_are_told_to_be_a_proxys_and_left_alone() {
+    const PORTS: usize = 64;
+    let mut servers = Vec::new();
+    let config = IdentifyConfig::new(Arc::new(|| Timestamp(0)));
+    let identifier = Identifier::new(Arc::clone(Database::builtin()), config);
+    let mut conversations = JoinSet::new();
+    for _ in 0..PORTS {
+        let server = serve(|_| Script::Close).await;
+        let endpoint =
+            Endpoint { address: Ipv4Addr::LOCALHOST.into(), port: server.port(), transport: Transport::Tcp };
+        servers.push(server);
+        let identifier = identifier.clone();
+        conversations.spawn(async move { identifier.identify(endpoint, Hints::default()).await });
+    }
+    let services = conversations.join_all().await;
+    assert!(services.iter().all(|service| service.verdict == Verdict::ClosedAfterAccept));
+    let told: Vec<_> = services
+        .iter()
+        .filter(|service| service.evidence.iter().any(|one| one.field.as_str() == "verdict"))
+        .collect();
+    // Thirty ports are asked in full, and at most sixteen more were begun when the last of them ended.
+    assert!((PORTS - 46..=PORTS - 30).contains(&told.len()), "{}", told.len());
+    assert!(told.iter().all(|service| service.connections == 1));
 }

@@ -242,3 +242,41 @@ async fn what_follows_a_reading_keeps_to_the_policy_too() {
     }
     answers.abort();
 }
+
+/// Some follow-ups make sense where the service is usual alone: they would cost every web server a request.
+#[tokio::test]
+async fn a_follow_up_for_usual_ports_is_asked_there_and_nowhere_else() {
+    let mut asked = Vec::new();
+    for port in [8008, 8009] {
+        let listener =
+            tokio::net::TcpListener::bind((Ipv4Addr::new(127, 80, 0, 1), port)).await.expect("a port");
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = [0; 1024];
+                    loop {
+                        let length = stream.read(&mut buffer).await?;
+                        let request = buffer.get(..length).unwrap_or_default();
+                        let body = match request {
+                            [] => return std::io::Result::Ok(()),
+                            _ if request.starts_with(b"GET /setup/eureka_info ") => {
+                                r#"{"cast_build_revision":"1.56.250533","name":"Den"}"#
+                            }
+                            _ => "hello",
+                        };
+                        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                        stream.write_all((head + body).as_bytes()).await?;
+                    }
+                });
+            }
+        });
+        let config = IdentifyConfig::new(Arc::new(|| Timestamp(0)));
+        let endpoint =
+            Endpoint { address: Ipv4Addr::new(127, 80, 0, 1).into(), port, transport: Transport::Tcp };
+        let identifier = Identifier::new(Arc::clone(Database::builtin()), config);
+        asked
+            .push(identifier.identify(endpoint, Hints::default()).await.product.map(|name| name.to_string()));
+        server.abort();
+    }
+    assert_eq!(asked, [Some("Google Cast".to_owned()), None]);
+}

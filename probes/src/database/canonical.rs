@@ -110,6 +110,9 @@ fn write_probe(out: &mut String, probe: &Probe) {
         field(out, "reserved", "true");
     }
     strings(out, "after", &probe.after);
+    if probe.usual {
+        field(out, "usual", "true");
+    }
     field(out, "tier", &probe.tier.to_string());
     match probe.safety {
         Safety::Safe => {}

@@ -94,6 +94,9 @@ pub struct Probe {
     /// Called from a port below 1024, and nothing is said.
     #[serde(default)]
     pub reserved: bool,
+    /// Asked after a reading on the family's usual ports alone.
+    #[serde(default)]
+    pub usual: bool,
     /// Asked after these readings: names of services, or ids of entries (those with a slash). On usual
     /// ports asked unprompted too, if the tier allows it.
     #[serde(default)]

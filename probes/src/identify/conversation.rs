@@ -21,7 +21,7 @@ use crate::{
     database::{Layer, ProbeRef},
     decode::{decode, http::Response, windows::challenge},
     fields::Fields,
-    matcher::{Choice, choose},
+    matcher::{Choice, Search, choose},
 };
 
 /// Name under which the reply to nothing is filed.
@@ -72,6 +72,7 @@ pub(super) struct Conversation<'a> {
     pub deadline: Instant,
     pub connections: u8,
     pub fields: Fields,
+    pub search: Search,
     pub asked: HashSet<String>,
     pub listened: bool,
     /// The server kept the connection while nothing was said.
@@ -123,6 +124,7 @@ impl<'a> Conversation<'a> {
             deadline,
             connections: 0,
             fields: Fields::default(),
+            search: Search::default(),
             asked: HashSet::new(),
             listened: false,
             let_us_listen: false,
@@ -203,6 +205,7 @@ impl<'a> Conversation<'a> {
             }
         }
         self.try_old_tls().await;
+        self.listen_longer().await;
         self.try_starttls().await;
         self.ask_jarm().await;
         let service = assemble::service(self, self.identifier.plan.usual_name(port));
@@ -262,7 +265,7 @@ impl<'a> Conversation<'a> {
         };
         let can = self.open.is_some() || self.may_connect();
         let most = self.identifier.most_daring();
-        self.identifier.plan.follow_ups(most).find(is_wanted).filter(|_| can).cloned()
+        self.identifier.plan.follow_ups(self.endpoint.port, most).find(is_wanted).filter(|_| can).cloned()
     }
 
     /// What else the reading makes worth asking.
@@ -284,7 +287,7 @@ impl<'a> Conversation<'a> {
         let next = self
             .identifier
             .plan
-            .follow_ups(self.identifier.most_daring())
+            .follow_ups(self.endpoint.port, self.identifier.most_daring())
             .find(|probe| !self.asked.contains(&probe.probe.id) && is_wanted(probe));
         if let Some(probe) = next {
             let can = self.open.is_some() || self.may_connect();
@@ -519,7 +522,7 @@ impl<'a> Conversation<'a> {
     }
 
     pub fn understand(&mut self) {
-        let hits = self.identifier.database.index().find(&self.fields);
+        let hits = self.identifier.database.index().find_more(&mut self.search, &self.fields);
         self.hits = hits.iter().map(|hit| hit.entry.id.clone()).collect();
         self.choice = choose(&hits).filter(|choice| choice.best.score >= assemble::LEAST_SCORE);
     }

@@ -16,7 +16,7 @@ use super::{
     pages::keeps_open,
     starttls, tds, tls,
 };
-use crate::{database::ProbeRef, fields::Fields};
+use crate::{database::ProbeRef, fields::Fields, matcher::Search};
 
 /// What is offered inside TLS, one after the other where the server refuses: HTTP/1.1, which shows most; HTTP/2;
 /// nothing.
@@ -152,6 +152,7 @@ impl Conversation<'_> {
         self.inside_tls = true;
         self.sure_of_tls = true;
         self.fields = Fields::default();
+        self.search = Search::default();
         self.learn_certificate();
         self.asked.clear();
         self.listened = false;

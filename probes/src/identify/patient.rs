@@ -19,6 +19,8 @@ use crate::database::ProbeRef;
 const LATE_GREETING: Duration = Duration::from_secs(6);
 /// How long a greeting may take where one is usual, before TLS is tried beside the waiting connection.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// How long a server is listened to that hung up on all that was said to it.
+const LONGER: Duration = Duration::from_secs(2);
 /// How long a server that takes one client at a time may need to take the next.
 const TURNOVER: Duration = Duration::from_millis(100);
 /// Questions asked once more, each on the only connection that is open.
@@ -68,10 +70,6 @@ impl Conversation<'_> {
         if let Some(Open::Fresh(connection)) = self.open.take() {
             parked.push((BANNER.to_owned(), connection));
         }
-        // Whatever was said made it hang up, nothing did not: it may only want more time.
-        if parked.is_empty() && self.endings.closed > 0 && self.let_us_listen {
-            parked.extend(self.connect().await.map(|connection| (BANNER.to_owned(), connection)));
-        }
         // One after the other is enough: what came meanwhile is there at once, and only the first of
         // those that stay silent costs the time that is left.
         let mut replies = Vec::new();
@@ -82,6 +80,19 @@ impl Conversation<'_> {
         for (id, reply) in replies {
             self.learn(&id, &reply);
         }
+    }
+
+    /// Whatever was said made the server hang up, and saying nothing did not: it may only want more time to greet.
+    pub async fn listen_longer(&mut self) {
+        let may_greet = self.let_us_listen && self.endings.closed > 0 && self.endings.silent == 0;
+        if !may_greet || self.choice.is_some() || self.tls.is_some() || !self.first_words.is_empty() {
+            return;
+        }
+        let Some(mut connection) = self.connect().await else { return };
+        let patience = Patience { first: LONGER + 4 * self.rtt(), ..self.patience() };
+        let reply = connection.read(patience, self.deadline).await;
+        self.learn(BANNER, &reply);
+        self.understand();
     }
 
     /// Asks the best questions again, one connection after the other: a server that serves one client at a time did not

@@ -137,8 +137,18 @@ impl Plan {
     }
 
     /// Questions that depend on a reading.
-    pub fn follow_ups(&self, most: Safety) -> impl Iterator<Item = &ProbeRef> {
-        self.follow_up.iter().filter(move |probe| probe.probe.safety <= most)
+    pub fn follow_ups(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+        let suits = move |probe: &&ProbeRef| !probe.probe.usual || self.is_usual(port, probe);
+        self.follow_up.iter().filter(move |probe| probe.probe.safety <= most).filter(suits)
+    }
+
+    /// Whether the probe suits the usual service of that port.
+    pub fn is_usual(&self, port: u16, probe: &ProbeRef) -> bool {
+        let map = match probe.probe.transport {
+            Carrier::Tcp => &self.usual,
+            Carrier::Udp => &self.udp,
+        };
+        map.get(&port).is_some_and(|probes| probes.iter().any(|own| own.probe.id == probe.probe.id))
     }
 
     /// Datagrams for this port, best first, and then those for any port.

@@ -63,7 +63,9 @@ impl Conversation<'_> {
         self.asked.insert(probe.probe.id.clone());
         let Some(payload) = probe.steps.first() else { return };
         self.connections += 1;
-        let wait = 2 * self.rtt() + Duration::from_millis(300);
+        // Some servers hold their answer back for a second, as RADIUS does with refusals.
+        let is_usual = self.identifier.plan.is_usual(self.endpoint.port, probe);
+        let wait = 2 * self.rtt() + Duration::from_millis(if is_usual { 500 } else { 300 });
         let reply = match ask(self.address, payload, wait, self.deadline).await {
             Ok(Some(bytes)) => Reply { bytes, end: End::Complete, arrivals: 1 },
             Ok(None) => Reply { bytes: Vec::new(), end: End::Silent, arrivals: 0 },

@@ -65,6 +65,22 @@ pub(crate) struct Hit {
     pub groups: BTreeMap<String, Vec<u8>>,
 }
 
+/// What was found so far in fields that only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// Values searched.
+    seen: usize,
+    found: Vec<Found>,
+}
+
+/// A value that an entry reads.
+#[derive(Debug)]
+struct Found {
+    number: usize,
+    place: usize,
+    groups: BTreeMap<String, Vec<u8>>,
+}
+
 impl Index {
     pub fn new<'a>(families: impl Iterator<Item = &'a Family>) -> Self {
         let mut index = Self { entries: Vec::new(), groups: HashMap::new(), conditions: HashSet::new() };
@@ -116,19 +132,39 @@ impl Index {
 
     /// Every entry that fits, in the database's order.
     pub fn find(&self, fields: &Fields) -> Vec<Hit> {
-        let mut hits = BTreeMap::new();
-        for value in fields.values() {
+        self.find_more(&mut Search::default(), fields)
+    }
+
+    /// The same for fields that grow: what `search` found in them when there were fewer is not sought again.
+    pub fn find_more(&self, search: &mut Search, fields: &Fields) -> Vec<Hit> {
+        let values = fields.values();
+        for (place, value) in values.iter().enumerate().skip(search.seen) {
             let Some(group) = self.groups.get(&value.name) else { continue };
             for number in group.candidates(&value.bytes) {
-                let Some(compiled) = self.entries.get(number) else { continue };
-                if let Some(groups) = compiled.fits(value, fields) {
-                    hits.entry(number).or_insert_with(|| Hit {
+                let groups = self.entries.get(number).and_then(|compiled| compiled.reads(value));
+                search.found.extend(groups.map(|groups| Found { number, place, groups }));
+            }
+        }
+        search.seen = values.len();
+        let mut hits = BTreeMap::new();
+        for found in &search.found {
+            let (Some(compiled), Some(value)) = (self.entries.get(found.number), values.get(found.place))
+            else {
+                continue;
+            };
+            if hits.contains_key(&found.number) {
+                continue;
+            }
+            if let Some(groups) = compiled.holds(&found.groups, fields) {
+                hits.insert(
+                    found.number,
+                    Hit {
                         entry: Arc::clone(&compiled.entry),
                         service: Arc::clone(&compiled.service),
                         probe: value.probe.clone(),
                         groups,
-                    });
-                }
+                    },
+                );
             }
         }
         hits.into_values().collect()
@@ -151,12 +187,21 @@ impl Group {
 }
 
 impl Compiled {
-    /// The captured groups, if the value and all further conditions fit.
-    fn fits(&self, value: &Value, fields: &Fields) -> Option<BTreeMap<String, Vec<u8>>> {
+    /// The captured groups, if the value fits; further conditions may still refuse it.
+    fn reads(&self, value: &Value) -> Option<BTreeMap<String, Vec<u8>>> {
         if !self.entry.on.is_empty() && !self.entry.on.contains(&value.probe) {
             return None;
         }
-        let mut groups = self.regex.groups(&value.bytes)?;
+        self.regex.groups(&value.bytes)
+    }
+
+    /// All captured groups, if all further conditions hold.
+    fn holds(
+        &self,
+        captured: &BTreeMap<String, Vec<u8>>,
+        fields: &Fields,
+    ) -> Option<BTreeMap<String, Vec<u8>>> {
+        let mut groups = captured.clone();
         for (name, regex) in &self.all {
             let found = named(fields, name).find_map(|value| regex.groups(&value.bytes))?;
             groups.extend(found);
@@ -229,6 +274,27 @@ mod tests {
                 prop_assert!(choice.alternatives.len() <= 5);
                 prop_assert!(choice.best.score <= 100);
             }
+        }
+    }
+
+    #[test]
+    fn fields_that_grow_are_read_as_if_they_had_come_at_once() {
+        let replies: [(&str, &[u8]); 4] = [
+            ("http-get", b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n\r\n<title>Grafana</title>"),
+            ("help", b"HTTP/1.1 400 Bad Request\r\nServer: Apache/2.4.57 (Debian)\r\n\r\n"),
+            ("banner", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
+            ("http-transfer", b"HTTP/1.1 501 Not Implemented\r\n\r\n"),
+        ];
+        let index = Database::builtin().index();
+        let (mut fields, mut search) = (Fields::default(), Search::default());
+        for (probe, reply) in replies {
+            decode(probe, reply, &mut fields);
+            let summary = |hits: Vec<Hit>| -> Vec<_> {
+                hits.into_iter().map(|hit| (hit.entry.id.clone(), hit.probe, hit.groups)).collect()
+            };
+            let grown = summary(index.find_more(&mut search, &fields));
+            assert_eq!(grown, summary(index.find(&fields)));
+            assert!(!grown.is_empty());
         }
     }
 
