@@ -19,6 +19,9 @@ pub(crate) struct Unfinished {
     pub(crate) shard: Part,
     /// As in [`Checkpoint`].
     pub(crate) stretch: u64,
+    /// Missing in what was written before parts had several lengths.
+    #[serde(default)]
+    stretch_end: u64,
     attempt: u8,
     position: u64,
     asked: u64,
@@ -39,6 +42,7 @@ impl Unfinished {
             seed: config.seed,
             shard,
             stretch: 0,
+            stretch_end: 0,
             attempt: 0,
             position: 0,
             asked: 0,
@@ -49,6 +53,7 @@ impl Unfinished {
     /// Notes how far it is.
     pub(crate) fn advance(&mut self, checkpoint: &Checkpoint) {
         self.stretch = checkpoint.stretch;
+        self.stretch_end = checkpoint.stretch_end;
         self.attempt = checkpoint.attempt;
         self.position = checkpoint.position;
         self.asked = checkpoint.asked;
@@ -59,6 +64,7 @@ impl Unfinished {
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
             stretch: self.stretch,
+            stretch_end: self.stretch_end,
             attempt: self.attempt,
             position: self.position,
             asked: self.asked,
@@ -106,7 +112,14 @@ mod tests {
             ..ScanConfig::new(targets.clone(), ports.clone())
         };
         let mut before = Unfinished::new(&config, Part { index: 1, count: 3 });
-        let far = Checkpoint { stretch: 7, attempt: 2, position: 9, asked: 1, ..Checkpoint::default() };
+        let far = Checkpoint {
+            stretch: 7,
+            stretch_end: 11,
+            attempt: 2,
+            position: 9,
+            asked: 1,
+            ..Checkpoint::default()
+        };
         before.advance(&far);
         let text = serde_json::to_string(&before).expect("JSON");
         let after: Unfinished = serde_json::from_str(&text).expect("an unfinished scan");

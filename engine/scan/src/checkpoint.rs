@@ -22,6 +22,8 @@ use crate::{
 pub struct Checkpoint {
     /// Where the part of the probe order begins that is worked on.
     pub stretch: u64,
+    /// Where that part ends; 0 if it is as long as others are.
+    pub stretch_end: u64,
     /// The round under way at that part, from 0.
     pub attempt: u8,
     /// Everyone before this position of the order was asked in this round.
@@ -144,9 +146,10 @@ impl<'a> Clerk<'a> {
             return false;
         }
         let Mark { attempt, position, asked } = self.settled;
-        let stretch = tally.stretch().start;
+        let stretch = tally.stretch();
         common.send(Event::Checkpoint(Box::new(Checkpoint {
-            stretch,
+            stretch: stretch.start,
+            stretch_end: stretch.end,
             attempt,
             position,
             asked,

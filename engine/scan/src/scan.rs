@@ -174,25 +174,38 @@ mod tests {
 
     #[test]
     fn a_scan_of_several_stretches_goes_on_where_it_was_left() {
-        let scan = |config: ScanConfig, most: usize| {
+        let mut last = None;
+        let mut scan = |config: ScanConfig, stretch: u64, most: usize| {
             let mut scan = Scan::prepare(config, Clock::new(|| Timestamp(0))).expect("prepared");
-            scan.stretch = 64;
+            scan.stretch = stretch;
             let (control, mut ports) = (Control::new(), Vec::new());
-            let report = scan.run(&control, &mut |event| {
-                if let Event::Port(seen) = event {
+            let report = scan.run(&control, &mut |event| match event {
+                Event::Port(seen) => {
                     ports.push((seen.transport, seen.port));
                     if ports.len() == most {
                         control.cancel();
                     }
                 }
+                Event::Checkpoint(checkpoint) => last = Some(*checkpoint),
+                _ => {}
             });
-            (report.expect("runs"), ports)
+            (report.expect("runs"), ports, last.take())
         };
         let whole = || ScanConfig { rate: PacketsPerSecond(500), ..config(BackendChoice::Connect) };
-        let (first, before) = scan(whole(), 150);
+        let (first, before, _) = scan(whole(), 64, 150);
         assert!(!first.completed && (65..301).contains(&first.checkpoint), "{first:?}");
-        let (second, after) =
-            scan(ScanConfig { resume: Some(crate::Checkpoint::at(first.checkpoint)), ..whole() }, usize::MAX);
+        let rest = crate::Checkpoint::at(first.checkpoint);
+        let (second, after, _) = scan(ScanConfig { resume: Some(rest), ..whole() }, 64, usize::MAX);
+        assert!(second.completed);
+        let all: BTreeSet<_> = before.iter().chain(&after).collect();
+        assert_eq!(all.len(), 301);
+
+        // A stretch that was begun ends where it was to end, whatever lengths are usual by then.
+        let told = || ScanConfig { checkpoint_every: Some(Duration::from_secs(600)), ..whole() };
+        let (_, before, far) = scan(told(), 64, 150);
+        let far = far.expect("the last one is made when a scan is cancelled");
+        assert_eq!((far.stretch % 64, far.stretch_end - far.stretch), (0, 64), "{far:?}");
+        let (second, after, _) = scan(ScanConfig { resume: Some(far), ..whole() }, 1_000, usize::MAX);
         assert!(second.completed);
         let all: BTreeSet<_> = before.iter().chain(&after).collect();
         assert_eq!(all.len(), 301);

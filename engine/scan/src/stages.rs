@@ -1,6 +1,6 @@
 //! The stages of a running scan: neighbours, hosts, ports, and the wait for the last reply.
 
-use std::{mem, net::IpAddr, ops::Range, sync::Arc, thread, time::Duration};
+use std::{iter, mem, net::IpAddr, ops::Range, sync::Arc, thread, time::Duration};
 
 use portreeve_model::{HostReason, PortState, Reason};
 
@@ -129,11 +129,38 @@ fn everyone(_: u64) -> bool {
     false
 }
 
-/// Positions are worked through in stretches, each with its retries, so that who answered is known exactly in
-/// bounded memory however large the scan is.
-fn stretches(positions: Range<u64>, longest: u64) -> impl Iterator<Item = Range<u64>> {
-    let end = positions.end;
-    positions.step_by(longest as usize).map(move |start| start..end.min(start + longest))
+/// How positions are cut into stretches: each is worked through with its retries, so that who answered is known exactly
+/// in bounded memory however large the scan is.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// The length of the first.
+    first: u64,
+    /// The length of any, at most.
+    longest: u64,
+    /// Where one ends that an earlier scan began.
+    begun_until: u64,
+}
+
+impl Cut {
+    /// Each is so much longer than the one before it, up to the longest.
+    const GROWTH: u64 = 4;
+
+    fn stretches(self, positions: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let Self { first, longest, begun_until } = self;
+        let (mut start, mut length) = (positions.start, first.clamp(1, longest));
+        iter::from_fn(move || {
+            let end = if start < begun_until {
+                begun_until
+            } else {
+                let end = start.saturating_add(length);
+                length = length.saturating_mul(Self::GROWTH).min(longest);
+                end
+            };
+            let stretch = start..end.min(positions.end);
+            start = stretch.end;
+            (!stretch.is_empty()).then_some(stretch)
+        })
+    }
 }
 
 impl Stages {
@@ -158,6 +185,11 @@ impl Stages {
     const SLOWDOWN: f64 = 0.05;
     const RECOVERY: f64 = 1.5;
     const SLOWEST: u32 = 100;
+    /// A scan that takes longer than this begins with a stretch that takes a second, and they grow from there: after each
+    /// the rate follows the losses, and not only when millions were lost.
+    const LONG: u64 = 20;
+    /// The shortest stretch of those: fewer targets say little of losses.
+    const SHORTEST_STRETCH: u64 = 4_096;
     /// How often a waiting scan looks whether all have answered.
     const POLL: Duration = Duration::from_millis(2);
 
@@ -276,7 +308,7 @@ impl Stages {
         let mut checkpoint = campaign.positions.start;
         let (mut losses, mut answered) = (Losses::default(), 0);
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
-        for stretch in stretches(campaign.positions.clone(), self.stretch) {
+        for stretch in self.cut(&campaign).stretches(campaign.positions.clone()) {
             let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone(), self.access.memory());
             let begun = self.begin_stretch(&campaign, &tally);
             let covered = self.cover(&campaign, &tally, begun)?;
@@ -293,6 +325,16 @@ impl Stages {
         let drops = self.common.drops.counts();
         let send_rate_pps = (self.first_probes as f64 / self.sending.as_secs_f64().max(1e-6)) as u32;
         Ok(End { checkpoint, answered, completed: !control.is_cancelled(), losses, send_rate_pps, drops })
+    }
+
+    fn cut(&self, campaign: &Campaign<'_>) -> Cut {
+        let second = u64::from(self.config.overall_rate().0);
+        let positions = campaign.positions.end - campaign.positions.start;
+        let is_long = positions > second.saturating_mul(Self::LONG);
+        let first = if is_long { second.max(Self::SHORTEST_STRETCH) } else { self.stretch };
+        let resumed = self.config.resume.as_ref().filter(|_| campaign.phase == Phase::Probing);
+        let begun_until = resumed.map_or(0, |checkpoint| checkpoint.stretch_end);
+        Cut { first, longest: self.stretch, begun_until }
     }
 
     /// Where the attempts at a stretch begin: at its start, or where a checkpoint says.
@@ -519,13 +561,33 @@ mod tests {
 
     #[test]
     fn stretches_cover_all_positions() {
-        let stretches = |positions| stretches(positions, Tally::MAX_STRETCH);
+        let longest = Tally::MAX_STRETCH;
+        let stretches = |positions| Cut { first: longest, longest, begun_until: 0 }.stretches(positions);
         assert_eq!(stretches(5..5).count(), 0);
-        assert!(stretches(5..9).eq(std::iter::once(5..9)));
+        assert!(stretches(5..9).eq(iter::once(5..9)));
         let long = 7..7 + 2 * Tally::MAX_STRETCH + 3;
         let parts: Vec<_> = stretches(long.clone()).collect();
         assert_eq!(parts.len(), 3);
         assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert_eq!((parts[0].start, parts[2].end), (long.start, long.end));
+    }
+
+    #[test]
+    fn stretches_of_long_scans_grow_and_one_that_was_begun_stays_as_it_was() {
+        let cut = Cut { first: 10, longest: 100, begun_until: 0 };
+        let ends = |cut: Cut, positions: Range<u64>| -> Vec<u64> {
+            let mut next = positions.start;
+            let ends = cut.stretches(positions).map(|stretch| {
+                assert_eq!(stretch.start, next);
+                next = stretch.end;
+                next
+            });
+            ends.collect()
+        };
+        assert_eq!(ends(cut, 0..375), [10, 50, 150, 250, 350, 375]);
+        assert_eq!(ends(cut, 50..375), [60, 100, 200, 300, 375]);
+        assert_eq!(ends(Cut { begun_until: 150, ..cut }, 50..375), [150, 160, 200, 300, 375]);
+        assert_eq!(ends(Cut { begun_until: 900, ..cut }, 50..375), [375]);
+        assert_eq!(ends(Cut { begun_until: 50, ..cut }, 50..55), [55]);
     }
 }
