@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use super::{LONGEST_TOLD, Order, Told, Worker};
+use super::{LONGEST_ORDER, LONGEST_TOLD, Order, Told, Worker};
 use crate::{
     lease::Underway,
     run::Found,
@@ -79,7 +79,7 @@ impl Relay {
         } else {
             Vec::new()
         };
-        let order = Order {
+        let mut order = Order {
             job: task.job.clone(),
             limits: task.limits.clone(),
             archive: worker.archive.clone(),
@@ -87,6 +87,11 @@ impl Relay {
             known,
         };
         let mut line = serde_json::to_vec(&order)?;
+        if line.len() as u64 >= LONGEST_ORDER {
+            // Hosts decide how much there is to know of them; it only makes the job cheaper.
+            order.known.clear();
+            line = serde_json::to_vec(&order)?;
+        }
         line.push(b'\n');
         // One that ended before it read this has told why, or shows it by its status.
         match input.write_all(&line).await {
@@ -103,7 +108,8 @@ impl Relay {
         underway: &Underway,
         out: mpsc::Sender<Found>,
     ) -> Ended {
-        let (mut line, mut learned, mut ended) = (Vec::new(), Vec::new(), None);
+        let (mut line, mut ended) = (Vec::new(), None);
+        let (mut learned, mut learned_bytes) = (Vec::new(), 0);
         let mut look = interval(LOOK);
         let mut given_up: Option<Instant> = None;
         loop {
@@ -124,10 +130,17 @@ impl Relay {
                 Ok(false) => break,
                 Err(error) => Err(error.to_string()),
             };
+            let heard_bytes = line.len() as u64;
             line.clear();
             match heard {
                 Ok(Heard::Nothing) => {}
-                Ok(Heard::Learned(known)) => learned.push(*known),
+                Ok(Heard::Learned(known)) => {
+                    learned_bytes += heard_bytes;
+                    // No more than the next order can hold.
+                    if learned_bytes < LONGEST_ORDER {
+                        learned.push(*known);
+                    }
+                }
                 Ok(Heard::Ended(told)) => ended = Some(*told),
                 Err(error) => {
                     ended = Some(Ended::failed(format!("the job's process cannot be understood: {error}")));
