@@ -24,10 +24,17 @@ pub(crate) fn hello(max_rate_pps: Option<u32>) -> Hello {
     }
 }
 
-/// Transmit backends that this process has the rights for, best first.
+/// Transmit backends that this process has the rights for, best first. Whether one works on an interface shows when a
+/// scan opens it there.
 pub fn backends() -> &'static [&'static str] {
-    let raw = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false);
-    if raw { &["ring", "batch", "connect"] } else { &["connect"] }
+    let has = |right| caps::has_cap(None, CapSet::Effective, right).unwrap_or(false);
+    let programs =
+        has(Capability::CAP_NET_ADMIN) && (has(Capability::CAP_BPF) || has(Capability::CAP_SYS_ADMIN));
+    match (has(Capability::CAP_NET_RAW), programs) {
+        (true, true) => &["kernel", "xdp", "ring", "batch", "connect"],
+        (true, false) => &["xdp", "ring", "batch", "connect"],
+        (false, _) => &["connect"],
+    }
 }
 
 /// Interfaces that are up and have an address, with the networks they are attached to.

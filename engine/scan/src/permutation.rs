@@ -10,6 +10,8 @@
 //! by an odd-sized half takes 74 ns. Secrecy is no aim; what is wanted is that neighbours in time are
 //! strangers in the network, so that no host or router gets a burst.
 
+use crate::sys::wide;
+
 const ROUNDS: usize = 6;
 
 /// A permutation of `0..len`.
@@ -78,9 +80,14 @@ impl Permutation {
     pub fn fill(&self, first: u64, numbers: &mut [u64]) -> usize {
         let count = self.len.saturating_sub(first).min(numbers.len() as u64) as usize;
         let row = numbers.get_mut(..count).unwrap_or_default();
-        for (position, number) in (first..).zip(row.iter_mut()) {
-            *number = self.network(position);
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for (position, number) in (first..).zip(row.iter_mut()) {
+                    *number = self.network(position);
+                }
+            },
+        );
         for number in row {
             while *number >= self.len {
                 *number = self.network(*number);
@@ -112,7 +119,8 @@ impl Permutation {
     }
 
     /// One pass through the network: a permutation of the numbers of `low_bits + high_bits` bits.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "rows of numbers are compiled for wider vectors")]
+    #[inline(always)]
     fn network(&self, number: u64) -> u64 {
         let (low_shift, high_shift) = (u64::BITS - self.low_bits, u64::BITS - self.high_bits);
         let mut low = number & ((1 << self.low_bits) - 1);
@@ -141,12 +149,14 @@ impl Permutation {
 }
 
 /// Mixes a half with a key; the high bits are the good ones.
-#[inline]
+#[expect(clippy::inline_always, reason = "rows of numbers are compiled for wider vectors")]
+#[inline(always)]
 fn round(half: u64, key: u64) -> u64 {
     (half ^ key).wrapping_mul(factor(key))
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "rows of numbers are compiled for wider vectors")]
+#[inline(always)]
 fn factor(key: u64) -> u64 {
     0x9e37_79b9_7f4a_7c15 ^ key << 1
 }

@@ -12,12 +12,9 @@ use portreeve_wire::{ethernet, template::Link};
 use crate::{
     Permutation, ScanConfig, ScanError,
     cookie::{CookieKey, SourcePorts},
-    probe::{Emitter, MAX_FRAME_BYTES, Payloads},
+    probe::{Emitter, MAX_FRAME_BYTES, Payloads, ROW},
     space::ProbeSpace,
 };
-
-/// Positions that are turned into targets at a time.
-const ROW: usize = 64;
 
 /// The probes of a scan, in their order, without a socket.
 pub struct Rehearsal {
@@ -85,17 +82,22 @@ impl Rehearsal {
         };
         let v4 = Emitter::new(link, Self::SOURCE_V4.into(), &self.payloads);
         let v6 = Emitter::new(link, Self::SOURCE_V6.into(), &self.payloads);
-        let (mut frame, mut row) = ([0; MAX_FRAME_BYTES], [0; ROW]);
+        let source_port = self.ports.port(0);
+        let (mut frame, mut numbers, mut cookies) = ([0; MAX_FRAME_BYTES], [0; ROW], [0; ROW]);
+        let (mut targets_v4, mut targets_v6) = (Vec::with_capacity(ROW), Vec::with_capacity(ROW));
         let mut made = 0;
         for first in positions.clone().step_by(ROW) {
-            let count = self.order.fill(first, &mut row).min((positions.end - first) as usize);
-            for target in row.iter().take(count).filter_map(|&index| self.space.target(index)) {
-                if !self.space.targets().permits(target.address) {
-                    continue;
+            let count = self.order.fill(first, &mut numbers).min((positions.end - first) as usize);
+            for target in numbers.iter().take(count).filter_map(|&number| self.space.target(number)) {
+                if self.space.targets().permits(target.address) {
+                    if target.address.is_ipv4() { &mut targets_v4 } else { &mut targets_v6 }.push(target);
                 }
-                let emitter = if target.address.is_ipv4() { &v4 } else { &v6 };
-                if emitter.emit(black_box(&mut frame), &target, 0, &self.key, self.ports).is_some() {
-                    made += 1;
+            }
+            for (emitter, targets) in [(&v4, &mut targets_v4), (&v6, &mut targets_v6)] {
+                emitter.cookies(targets, 0, &self.key, source_port, &mut cookies);
+                for (target, cookie) in targets.drain(..).zip(cookies) {
+                    let written = emitter.write(black_box(&mut frame), &target, source_port, cookie as u32);
+                    made += u64::from(written.is_some());
                 }
             }
         }

@@ -293,6 +293,32 @@ fn what_it_cannot_carry_goes_another_way_in_the_same_scan() {
     assert_eq!(found.report.probes_sent, 18 * 22);
 }
 
+/// Acknowledgements are not among what the program makes; the SYNs of the same scan are, and the program that judges
+/// answers must let the resets to both through.
+#[test]
+fn hosts_found_by_acknowledgements_are_scanned_by_the_program() {
+    let Some(lab) = network() else { return };
+    let _open = open_far(&lab);
+    lab.far(|| {
+        run(
+            "nft",
+            &["table inet pr { chain input { type filter hook input priority 0; ip daddr 10.99.128.9 drop;
+            }
+            }"],
+        );
+    });
+    let found = scan(ScanConfig {
+        ping: true,
+        host_probes: "tcp-ack:80".parse().expect("probes"),
+        ..config("10.99.128.8/29", "100-119")
+    });
+    let answered: BTreeSet<IpAddr> = found.ports.iter().map(|seen| seen.address).collect();
+    let expected = (8..16).filter(|&last| last != 9).map(|last| Ipv4Addr::new(10, 99, 128, last).into());
+    assert_eq!(answered, expected.collect());
+    assert_eq!(found.ports.len(), 7 * 20, "the silent host was left alone");
+    assert!(found.report.backend.starts_with("kernel"), "{}", found.report.backend);
+}
+
 #[test]
 fn no_more_than_asked_for_arrives() {
     let Some(lab) = network() else { return };

@@ -73,11 +73,11 @@ impl Sum {
 
     #[inline]
     const fn fold(self) -> u16 {
-        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        sum as u16
+        // The carry out of each half's sum is added at its other end, which cannot carry again.
+        let (sum, carry) = ((self.0 >> 32) as u32).overflowing_add(self.0 as u32);
+        let sum = sum + carry as u32;
+        let (sum, carry) = ((sum >> 16) as u16).overflowing_add(sum as u16);
+        sum + carry as u16
     }
 }
 

@@ -40,6 +40,7 @@ mod tx_ring;
 mod tx_xdp;
 #[cfg(test)]
 mod vlan_tests;
+mod wide;
 
 use std::{io, time::Duration};
 
@@ -51,6 +52,7 @@ pub use rx_ring::{Block, Received, RxConfig, RxRing, RxStatistics};
 pub use tx_batch::TxBatch;
 pub use tx_ring::TxRing;
 pub use tx_xdp::TxXdp;
+pub(crate) use wide::wide;
 
 /// A way for frames to leave.
 ///

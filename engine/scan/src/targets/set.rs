@@ -122,6 +122,9 @@ trait Bits: Copy + Ord {
 
     /// How far this is from an address that is not higher.
     fn since(self, first: Self) -> Option<u64>;
+
+    /// The first byte of the address.
+    fn first_byte(self) -> u8;
 }
 
 impl Bits for u32 {
@@ -137,6 +140,11 @@ impl Bits for u32 {
     #[inline]
     fn since(self, first: Self) -> Option<u64> {
         self.checked_sub(first).map(u64::from)
+    }
+
+    #[inline]
+    fn first_byte(self) -> u8 {
+        (self >> 24) as u8
     }
 }
 
@@ -154,10 +162,16 @@ impl Bits for u128 {
     fn since(self, first: Self) -> Option<u64> {
         u64::try_from(self.checked_sub(first)?).ok()
     }
+
+    #[inline]
+    fn first_byte(self) -> u8 {
+        (self >> 120) as u8
+    }
 }
 
 /// Ranges of one family with the number of each range's first address. A hint for every 2^`shift` numbers
-/// says where to begin looking, so that a look-up takes a step or two at any count of ranges.
+/// says where to begin looking, so that a look-up takes a step or two at any count of ranges; for addresses their first
+/// byte says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RangeTable<N> {
     /// First address of each range, ascending.
@@ -167,6 +181,8 @@ struct RangeTable<N> {
     /// The range that number `i << shift` is in.
     hint: Vec<u32>,
     shift: u32,
+    /// For each first byte of an address, from which to before which the ranges are that may hold such an address.
+    by_first_byte: Vec<(u32, u32)>,
 }
 
 impl<N: Bits> RangeTable<N> {
@@ -184,9 +200,18 @@ impl<N: Bits> RangeTable<N> {
             start,
             hint: Vec::new(),
             shift: 0,
+            by_first_byte: Vec::new(),
         };
         table.make_hints();
+        table.by_first_byte = (0..=u8::MAX).map(|byte| table.beginning_near(byte)).collect();
         Ok(table)
+    }
+
+    /// The ranges that begin with this first byte, and the one before them, which may reach into it.
+    fn beginning_near(&self, byte: u8) -> (u32, u32) {
+        let from = self.first.partition_point(|first| first.first_byte() < byte).saturating_sub(1);
+        let until = self.first.partition_point(|first| first.first_byte() <= byte);
+        (from as u32, until as u32)
     }
 
     /// About two hints for each range.
@@ -232,7 +257,9 @@ impl<N: Bits> RangeTable<N> {
 
     #[inline]
     fn index_of(&self, number: N) -> Option<u64> {
-        let range = self.first.partition_point(|&first| first <= number).checked_sub(1)?;
+        let &(from, until) = self.by_first_byte.get(usize::from(number.first_byte()))?;
+        let near = self.first.get(from as usize..until as usize)?;
+        let range = from as usize + near.partition_point(|&first| first <= number).checked_sub(1)?;
         let offset = number.since(*self.first.get(range)?)?;
         let index = self.start.get(range)?.checked_add(offset)?;
         (index < *self.start.get(range + 1)?).then_some(index)

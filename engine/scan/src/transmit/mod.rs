@@ -26,7 +26,7 @@ use crate::{
     cookie::{CookieKey, SourcePorts},
     network::Paths,
     pace::Pace,
-    probe::Payloads,
+    probe::{Payloads, ROW},
     receive::{KernelReceiver, Tally},
     space::{ProbeSpace, Target},
     sys::bpf::clock_ns,
@@ -124,15 +124,13 @@ pub(crate) struct Pass<'a> {
 #[derive(Debug)]
 pub(crate) struct Ahead {
     first: u64,
-    numbers: [u64; Self::ROW],
+    numbers: [u64; ROW],
     count: usize,
 }
 
 impl Ahead {
-    const ROW: usize = 64;
-
     pub(crate) const fn new() -> Self {
-        Self { first: 0, numbers: [0; Self::ROW], count: 0 }
+        Self { first: 0, numbers: [0; ROW], count: 0 }
     }
 
     /// The number of the target at `position`; positions come in their order, most of them one after the other.
