@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use portreeve_model::Transport;
 
-use super::{AlertKind, config::AlertConfig, ssh::SshFacts};
+use super::{AlertKind, config::AlertConfig, ssh::SshFacts, suspicion::Suspicion};
 use crate::policy::Policy;
 
 /// A port that a completed scan found open.
@@ -16,6 +16,8 @@ pub struct PortFinding {
     pub port: u16,
     /// Its transport.
     pub transport: Transport,
+    /// The job that reported it, by its place in the scan; absent where several did, or none was given.
+    pub shard_index: Option<i32>,
     /// It was not open when the network was last looked at (or nobody had looked).
     pub new_in_network: bool,
     /// Its global record, if this scan made it: no network had ever seen the port open.
@@ -42,8 +44,15 @@ pub struct Findings {
     pub ports: Vec<PortFinding>,
     /// SSH servers.
     pub ssh: Vec<SshFinding>,
-    /// Hosts on which everything answers.
-    pub suspicious: BTreeSet<IpAddr>,
+    /// Hosts on which everything answers, and who says so.
+    pub suspicion: Suspicion,
+}
+
+impl Findings {
+    /// Whether nothing is told of a port, because its host is suspicious.
+    pub fn hushed(&self, port: &PortFinding) -> bool {
+        self.suspicion.covers(port.address, port.shard_index)
+    }
 }
 
 /// Whom an alert concerns.
@@ -85,7 +94,7 @@ pub struct NewAlert {
 /// same key is still open is for the store to see: it is counted again, not raised again.
 pub fn evaluate(findings: &Findings, policy: &Policy, config: &AlertConfig) -> Vec<NewAlert> {
     let mut raised = Raised::default();
-    let ports = || findings.ports.iter().filter(|port| !findings.suspicious.contains(&port.address));
+    let ports = || findings.ports.iter().filter(|port| !findings.hushed(port));
     for port in ports() {
         global_port_alert(port, policy, &mut raised);
     }
@@ -214,6 +223,7 @@ mod tests {
             address: HOST.parse().expect("address"),
             port,
             transport: Transport::Tcp,
+            shard_index: Some(0),
             new_in_network: false,
             new_global_port_id: None,
         }
@@ -241,7 +251,7 @@ mod tests {
             network: rules(case.network).into_iter().collect(),
         };
         let config = AlertConfig::resolve(case.config.as_ref(), &AlertDefaults::default());
-        let findings = Findings { ports: case.ports, ssh: case.ssh, suspicious: BTreeSet::new() };
+        let findings = Findings { ports: case.ports, ssh: case.ssh, suspicion: Suspicion::default() };
         let alerts = evaluate(&findings, &policy, &config);
         alerts.into_iter().map(|alert| alert.message).collect()
     }

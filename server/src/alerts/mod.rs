@@ -12,6 +12,7 @@
 //! | `not_allowed` | the network has ALLOW rules about the host and none matches | network |
 //! | `ssh_*` | an SSH server's offer is weak, old, or weaker than before | network |
 //! | `ssh_weak_mac`, `ssh_weak_host_key`, `tls_*` | what an open port shows is weak or runs out ([`standing`]) | network |
+//! | `suspicious_host` | a host answers on every port ([`suspicion`]) | network |
 //! | `agent_offline`, `scan_failed`, `scan_missed` | what should be watched is not | network or installation |
 //!
 //! Who wins: a global ALLOW rule silences every port alert; a network's ALLOW rule silences `not_allowed`
@@ -28,6 +29,7 @@ mod evaluate;
 mod raise;
 pub mod ssh;
 pub mod standing;
+pub mod suspicion;
 
 use evaluate::place;
 pub use evaluate::{AlertKey, Findings, NewAlert, PortFinding, Scope, SshFinding, evaluate};

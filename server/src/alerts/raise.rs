@@ -1,12 +1,12 @@
 //! Reads what the rules look at, applies them, and writes what they raise.
 
-use std::{collections::BTreeSet, net::IpAddr};
-
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, standing};
+use super::{
+    AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, standing, suspicion::Suspicion,
+};
 use crate::{
     live::AlertEvent,
     policy::{Policy, severity::severity},
@@ -21,7 +21,6 @@ use crate::{
 pub async fn raise_for_scan(
     db: &mut PgConnection,
     scan: &RunningScan,
-    suspicious: &[IpAddr],
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<AlertEvent>> {
     resolve_coverage(&mut *db, scan.network_id, now).await?;
@@ -34,10 +33,12 @@ pub async fn raise_for_scan(
     let findings = Findings {
         ports: store::port_findings(&mut *db, scan).await?,
         ssh: store::ssh_findings(&mut *db, scan).await?,
-        suspicious: suspicious.iter().copied().collect(),
+        suspicion: Suspicion::new(store::verdicts(&mut *db, scan.id).await?, scan.block),
     };
     let due = evaluate(&findings, &policy, &config);
-    let hosts = suspicious_rows(&findings.suspicious, scan);
+    let untold: Vec<_> = findings.ports.iter().filter(|port| port.new_in_network && findings.hushed(port)).collect();
+    store::leave_untold(&mut *db, scan, &untold).await?;
+    let hosts = findings.suspicion.rows(scan);
     let keys: Vec<_> = hosts.iter().map(|row| row.dedup_key.clone()).collect();
     store::resolve_others(&mut *db, scan.network_id, AlertKind::SuspiciousHost, &keys, now).await?;
     let hosts = hosts.into_iter().filter(|row| config.wants(row.kind));
@@ -67,41 +68,6 @@ fn row(alert: NewAlert, scan: &RunningScan, policy: &Policy) -> AlertRow {
             Scope::Network => format!("network-{}/{place}", scan.network_id),
         },
     }
-}
-
-/// Hosts that are named in an alert of their own; more of them share one.
-const APART: usize = 10;
-/// Hosts listed in the detail of an alert that many share.
-const LISTED: usize = 100;
-
-/// One alert in place of one for each port, or one for all hosts where there are many: behind a filter that answers for
-/// everyone they come by the thousand.
-fn suspicious_rows(hosts: &BTreeSet<IpAddr>, scan: &RunningScan) -> Vec<AlertRow> {
-    const WHAT: &str = "a SYN proxy, a tarpit or a trap; open ports there mean nothing";
-    let kind = AlertKind::SuspiciousHost;
-    let row = |host, message, detail, about: &str| AlertRow {
-        kind,
-        severity: severity(kind, false, false),
-        network_id: Some(scan.network_id),
-        scan_id: Some(scan.id),
-        agent_id: None,
-        host,
-        place: None,
-        global_port_id: None,
-        message,
-        detail,
-        dedup_key: format!("network-{}/{kind}/{about}", scan.network_id),
-    };
-    if hosts.len() <= APART {
-        let one = |host: &IpAddr| {
-            let message = format!("{host} answers on every port: {WHAT}");
-            row(Some(*host), message, json!({}), &host.to_string())
-        };
-        return hosts.iter().map(one).collect();
-    }
-    let places: Vec<_> = hosts.iter().take(LISTED).map(ToString::to_string).collect();
-    let message = format!("{} hosts answer on every port: {WHAT}", hosts.len());
-    vec![row(None, message, json!({ "places": places, "place_count": hosts.len() }), "many")]
 }
 
 /// Raises that a scheduled scan failed.
@@ -184,59 +150,5 @@ fn coverage_key(kind: AlertKind, network_id: Option<i64>, agent_id: Option<i64>)
         (Some(network), _) => format!("network-{network}/{kind}"),
         (None, Some(agent)) => format!("agent-{agent}/{kind}"),
         (None, None) => kind.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use portreeve_model::protocol::{JobOutcome, JobSummary};
-
-    use crate::test_support::{
-        TestApp,
-        scans::{Worker, manual, network, open, plan, texts},
-    };
-
-    const ALERTS: &str = "select kind || ' ' || resolution_status || ' ' || coalesce(host(address), 'no host') || ' '
-        || coalesce(detail->>'place_count', '1') from alerts where network_id = $1 or network_id is null order by id";
-
-    /// A scan that finds three ports open at each of these hosts, and takes some for suspicious.
-    async fn scan(app: &TestApp, worker: &Worker<'_>, network_id: i64, hosts: &[&str], suspicious: &[&str]) {
-        app.clock().advance(TimeDelta::minutes(1));
-        let records: Vec<_> =
-            hosts.iter().flat_map(|host| [22, 80, 443].map(|port| open(app, host, port))).collect();
-        plan(app, &manual(network_id)).await;
-        let job = worker.lease().await.expect("the job just planned");
-        worker.put(&job, 0, &records).await.assert_status(200);
-        let suspicious_hosts = suspicious.iter().map(|host| host.parse().expect("an address")).collect();
-        let summary = JobSummary { suspicious_hosts, ..JobSummary::default() };
-        worker.finish_with(&job, 1, JobOutcome::Completed, summary).await.assert_status(204);
-    }
-
-    #[tokio::test]
-    async fn a_host_that_answers_everything_is_one_alert_and_its_ports_are_none() {
-        let app = TestApp::new().await;
-        let worker = Worker::new(&app, "a").await;
-        let network_id = network(&app, "n", worker.client.agent_id()).await;
-        let alerts = || texts(&app, ALERTS, network_id);
-        scan(&app, &worker, network_id, &["10.99.0.7"], &["10.99.0.7"]).await;
-        assert_eq!(alerts().await, ["suspicious_host open 10.99.0.7 1"]);
-        scan(&app, &worker, network_id, &["10.99.0.7"], &["10.99.0.7"]).await;
-        assert_eq!(alerts().await.len(), 1, "it is told once");
-        scan(&app, &worker, network_id, &["10.99.0.7", "10.99.0.8"], &[]).await;
-        let now = alerts().await;
-        assert_eq!(now[0], "suspicious_host resolved 10.99.0.7 1");
-        assert_eq!(now.iter().filter(|alert| alert.starts_with("new_port open 10.99.0.8")).count(), 3);
-    }
-
-    #[tokio::test]
-    async fn many_of_them_share_an_alert() {
-        let app = TestApp::new().await;
-        let worker = Worker::new(&app, "a").await;
-        let network_id = network(&app, "n", worker.client.agent_id()).await;
-        let hosts: Vec<String> = (1..=11).map(|last| format!("10.99.0.{last}")).collect();
-        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-        scan(&app, &worker, network_id, &hosts, &hosts).await;
-        assert_eq!(texts(&app, ALERTS, network_id).await, ["suspicious_host open no host 11"]);
     }
 }

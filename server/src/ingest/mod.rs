@@ -30,6 +30,8 @@ pub struct Origin {
     pub scan_id: i64,
     /// Its network.
     pub network_id: i64,
+    /// The job that they come from, by its place in the scan; absent where an agent is not given jobs.
+    pub shard_index: Option<i32>,
     /// Addresses the scan was for: nothing is believed about others.
     pub block: IpNet,
     /// When the scan began.
@@ -267,6 +269,7 @@ mod tests {
         Origin {
             scan_id: 1,
             network_id: 1,
+            shard_index: Some(0),
             block: "10.99.0.0/24".parse().expect("a block"),
             started_at: at("2026-11-21T10:00:00Z"),
             now: at("2026-11-21T10:05:00Z"),

@@ -150,6 +150,7 @@ async fn try_take_batch(
     let origin = Origin {
         scan_id: job.scan_id,
         network_id: job.network_id,
+        shard_index: Some(job.shard_index),
         block: job.block,
         started_at: job.scan_started_at.unwrap_or(now),
         now,

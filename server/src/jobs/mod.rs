@@ -286,8 +286,7 @@ pub async fn end_scan(
             close_unseen(&mut *db, scan, end.summary, now).await?;
         }
         scans::mark_vanished(&mut *db, scan, now).await?;
-        let suspicious = end.summary.map_or(&[][..], |summary| &summary.suspicious_hosts);
-        raised = alerts::raise_for_scan(&mut *db, scan, suspicious, now).await?;
+        raised = alerts::raise_for_scan(&mut *db, scan, now).await?;
     } else if end.status == "failed" && scan.trigger_type == "scheduled" {
         raised = alerts::raise_scan_failed(&mut *db, scan, end.error, now).await?;
     }

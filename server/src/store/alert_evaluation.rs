@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use portreeve_model::Transport;
-use sqlx::{PgConnection, PgExecutor};
+use portreeve_model::{Transport, protocol::JobSummary};
+use sqlx::{PgConnection, PgExecutor, types::Json};
 
 use super::scan_lifecycle::RunningScan;
 use crate::{
-    alerts::{AlertKind, PortFinding, SshFinding, ssh::SshFacts},
+    alerts::{AlertKind, PortFinding, SshFinding, ssh::SshFacts, suspicion::Verdict},
     input::RulePorts,
     live::AlertEvent,
     policy::{Policy, Rule, RuleAction, severity::Severity},
@@ -60,6 +60,7 @@ struct PortFindingRow {
     address: IpAddr,
     port: i32,
     transport: String,
+    shard_index: Option<i32>,
     new_in_network: bool,
     new_global_port_id: Option<i64>,
 }
@@ -69,13 +70,13 @@ struct PortFindingRow {
 pub async fn port_findings(db: impl PgExecutor<'_>, scan: &RunningScan) -> sqlx::Result<Vec<PortFinding>> {
     let rows: Vec<PortFindingRow> = sqlx::query_as(
         "-- port_findings
-        select r.address::inet as address, r.port::integer as port, r.transport::text as transport,
+        select r.address::inet as address, r.port::integer as port, r.transport::text as transport, r.shard_index,
                p.first_scan_id is not distinct from $1 as new_in_network,
                case when p.first_scan_id = $1
                    and not exists (
                        select from ports o left join scans f on f.id = o.first_scan_id
                        where o.global_port_id = p.global_port_id and o.first_scan_id is distinct from $1
-                           and (f.id is null or f.status = 'completed'))
+                           and o.first_scan_id is not null and (f.id is null or f.status = 'completed'))
                    -- Seen before by a network that is gone.
                    and g.first_seen_at >= (select min(o.first_seen_at) from ports o where o.global_port_id = g.id)
                    then g.id end as new_global_port_id
@@ -93,16 +94,69 @@ pub async fn port_findings(db: impl PgExecutor<'_>, scan: &RunningScan) -> sqlx:
     Ok(rows.into_iter().filter_map(PortFindingRow::finding).collect())
 }
 
+/// Leaves ports for a later scan to report (`scan_lifecycle::adopt_findings`): nobody has been told of them.
+pub async fn leave_untold(
+    db: impl PgExecutor<'_>,
+    scan: &RunningScan,
+    ports: &[&PortFinding],
+) -> sqlx::Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- leave_untold
+        update ports p set first_scan_id = null
+        from unnest($3::inet[], $4::integer[], $5::text[]) as s(address, port, transport)
+        where p.network_id = $2 and p.address = s.address and p.port = s.port and p.transport = s.transport
+            and p.closed_at is null and p.first_scan_id = $1",
+    )
+    .bind(scan.id)
+    .bind(scan.network_id)
+    .bind(ports.iter().map(|port| port.address).collect::<Vec<_>>())
+    .bind(ports.iter().map(|port| i32::from(port.port)).collect::<Vec<_>>())
+    .bind(ports.iter().map(|port| port.transport.as_str()).collect::<Vec<_>>())
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 impl PortFindingRow {
     fn finding(self) -> Option<PortFinding> {
         Some(PortFinding {
             address: self.address,
             port: u16::try_from(self.port).ok()?,
             transport: self.transport.parse().ok()?,
+            shard_index: self.shard_index,
             new_in_network: self.new_in_network,
             new_global_port_id: self.new_global_port_id,
         })
     }
+}
+
+#[derive(sqlx::FromRow)]
+struct VerdictRow {
+    shard_index: i32,
+    agent_id: Option<i64>,
+    summary: Option<Json<JobSummary>>,
+}
+
+/// What each job of a scan says of hosts that answer on every port, and whose word that is. Agents that are not given jobs
+/// do not say.
+pub async fn verdicts(db: impl PgExecutor<'_>, scan_id: i64) -> sqlx::Result<Vec<Verdict>> {
+    let rows: Vec<VerdictRow> = sqlx::query_as(
+        "-- suspicion_verdicts
+        select shard_index, leased_by as agent_id, summary from jobs where scan_id = $1 order by shard_index",
+    )
+    .bind(scan_id)
+    .fetch_all(db)
+    .await?;
+    let verdict = |row: VerdictRow| Verdict {
+        shard_index: row.shard_index,
+        agent_id: row.agent_id,
+        hosts: row.summary.map(|summary| summary.0.suspicious_hosts).unwrap_or_default(),
+    };
+    Ok(rows.into_iter().map(verdict).collect())
 }
 
 #[derive(sqlx::FromRow)]

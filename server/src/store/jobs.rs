@@ -114,6 +114,8 @@ pub struct HeldJob {
     pub lease_token: Option<Uuid>,
     /// Who holds it.
     pub leased_by: Option<i64>,
+    /// Its place among the jobs of the scan.
+    pub shard_index: i32,
     /// Its scan.
     pub scan_id: i64,
     /// Its network.
@@ -136,7 +138,7 @@ pub async fn held(
 ) -> sqlx::Result<Option<HeldJob>> {
     sqlx::query_as(
         "-- held_job
-        select j.id, j.state, j.lease_token, j.leased_by, j.scan_id, s.network_id, s.status as scan_status,
+        select j.id, j.state, j.lease_token, j.leased_by, j.shard_index, j.scan_id, s.network_id, s.status as scan_status,
                s.started_at as scan_started_at, coalesce(s.target_address::inet, n.block::inet) as block
         from jobs j join scans s on s.id = j.scan_id join networks n on n.id = s.network_id
         where j.id = $1 and j.leased_by = $2 and j.lease_token = $3

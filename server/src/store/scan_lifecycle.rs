@@ -273,16 +273,17 @@ pub async fn cancel(
     Ok(result.rows_affected() == 1)
 }
 
-/// Makes a completed scan the one that reported what earlier scans found but did not live to report: those ended early, so
-/// nobody has been told yet.
+/// Makes a completed scan the one that reported what earlier scans found and nobody has been told of yet: they ended early,
+/// or the port's host was called suspicious.
 pub async fn adopt_findings(db: impl PgExecutor<'_>, scan: &RunningScan) -> sqlx::Result<()> {
     sqlx::query(
         "-- adopt_findings
         update ports p set first_scan_id = $1
-        from scan_ports r, scans f
+        from scan_ports r
         where r.scan_id = $1 and p.network_id = $2 and p.address = r.address and p.port = r.port
-            and p.transport = r.transport and p.closed_at is null and p.first_scan_id <> $1
-            and f.id = p.first_scan_id and f.status in ('failed', 'cancelled')",
+            and p.transport = r.transport and p.closed_at is null
+            and (p.first_scan_id is null or p.first_scan_id = any (array(
+                select id from scans where network_id = $2 and status in ('failed', 'cancelled') and id <> $1)))",
     )
     .bind(scan.id)
     .bind(scan.network_id)

@@ -153,6 +153,7 @@ fn origin(scan: &RunningScan, now: DateTime<Utc>) -> Origin {
     Origin {
         scan_id: scan.id,
         network_id: scan.network_id,
+        shard_index: None,
         block: scan.block,
         started_at: scan.started_at.unwrap_or(now),
         now,

@@ -43,12 +43,13 @@ pub async fn upsert_open_ports(
                       reason, ttl, rtt_us, service, product, version, banner, xmax = 0 as is_new
         ), in_run as (
             insert into scan_ports as r (scan_id, address, port, transport, ttl, rtt_us, reason, service, product,
-                                         version, banner, first_seen_at, last_seen_at)
+                                         version, banner, first_seen_at, last_seen_at, shard_index)
             select $2, address, port, transport, ttl, rtt_us, reason, service, product, version, banner,
-                   first_seen_at, last_seen_at
+                   first_seen_at, last_seen_at, $10
             from written order by address, port, transport
             on conflict (scan_id, address, port, transport) do update set
-                last_seen_at = greatest(r.last_seen_at, excluded.last_seen_at)
+                last_seen_at = greatest(r.last_seen_at, excluded.last_seen_at),
+                shard_index = case when r.shard_index = excluded.shard_index then r.shard_index end
         ), counted as (
             update hosts h set open_port_count = h.open_port_count + n.opened
             from (select host_id, count(*) as opened from written where is_new group by host_id) n
@@ -75,6 +76,7 @@ pub async fn upsert_open_ports(
     .bind(column(ports, |port| port.ttl))
     .bind(column(ports, |port| port.rtt_us))
     .bind(column(ports, |port| port.seen_at))
+    .bind(origin.shard_index)
     .persistent(false)
     .fetch_all(db)
     .await

@@ -37,6 +37,7 @@ async fn fifty_thousand_ports_are_taken_in_and_again_unchanged() {
         let origin = Origin {
             scan_id,
             network_id,
+            shard_index: Some(0),
             block: "10.99.0.0/16".parse().expect("a block"),
             started_at: app.now(),
             now: app.now(),
