@@ -1,5 +1,6 @@
 //! A whole agent at work for a server, scanning listeners on loopback.
 
+mod jobs;
 mod nginx;
 mod server;
 
@@ -10,18 +11,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use jobs::{endless_scan, scan_of};
 use nginx::Nginx;
 use portreeve_agent::{AgentConfig, AgentError, HostLimits, ServerUrl, run_agent};
 use portreeve_model::{
     PortState, Timestamp,
-    protocol::{Job, JobKind, JobOutcome, JobShard, Record},
+    protocol::{Job, JobOutcome, Record},
 };
 use portreeve_probes::Database;
 use portreeve_scan::{BackendChoice, Clock};
 use server::{Server, TOKEN};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 #[expect(clippy::disallowed_methods, reason = "the test owns its clock")]
 fn now() -> Timestamp {
@@ -62,31 +63,6 @@ impl Running {
         self.stop.cancel();
         self.task.await.expect("no panic")
     }
-}
-
-fn scan_of(ports: &str) -> Job {
-    Job {
-        job_id: Uuid::new_v4(),
-        scan_id: 1,
-        network_id: 1,
-        kind: JobKind::Scan,
-        targets: vec!["127.0.0.1".to_owned()],
-        exclude: Vec::new(),
-        ports: ports.to_owned(),
-        rate_pps: Some(2_000),
-        timeout_seconds: 60,
-        probe_timeout_ms: 500,
-        identify: true,
-        ssh_audit: false,
-        tls_audit: false,
-        seed: 1,
-        shard: JobShard { index: 0, count: 1 },
-    }
-}
-
-/// More probes than any test waits for.
-fn endless_scan() -> Job {
-    Job { rate_pps: Some(20), ..scan_of("1-65535") }
 }
 
 fn listeners(count: usize) -> (Vec<TcpListener>, Vec<u16>) {

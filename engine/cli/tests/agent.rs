@@ -1,5 +1,7 @@
 //! The real binary as an agent: its jobs are carried out by processes that have nothing to lose.
 
+#[path = "../../agent/tests/jobs/mod.rs"]
+mod jobs;
 #[path = "../../agent/tests/server/mod.rs"]
 #[expect(dead_code, reason = "the agent's own tests break it in more ways")]
 mod server;
@@ -13,13 +15,13 @@ use std::{
     time::Duration,
 };
 
+use jobs::{endless_scan, scan_of};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use portreeve_model::protocol::{Job, JobKind, JobOutcome, JobShard, Record};
+use portreeve_model::protocol::{JobOutcome, Record};
 use server::{Server, TOKEN};
-use uuid::Uuid;
 
 /// An agent that is ended with the test.
 struct Agent(Child);
@@ -90,36 +92,11 @@ fn wait_until_gone(process: u32) {
     panic!("process {process} never ended");
 }
 
-fn job(ports: &str, rate_pps: u32) -> Job {
-    Job {
-        job_id: Uuid::new_v4(),
-        scan_id: 1,
-        network_id: 1,
-        kind: JobKind::Scan,
-        targets: vec!["127.0.0.1".to_owned()],
-        exclude: Vec::new(),
-        ports: ports.to_owned(),
-        rate_pps: Some(rate_pps),
-        timeout_seconds: 300,
-        probe_timeout_ms: 500,
-        identify: true,
-        ssh_audit: false,
-        tls_audit: false,
-        seed: 1,
-        shard: JobShard { index: 0, count: 1 },
-    }
-}
-
-/// More probes than any test waits for.
-fn endless() -> Job {
-    job("1-65535", 20)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_meet_a_process_that_has_nothing_to_lose() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().expect("folder");
-    let job = endless();
+    let job = endless_scan();
     server.told().queue.push_back(job.clone());
     let agent = Agent::start(&server, folder.path());
     let worker = agent.worker();
@@ -153,7 +130,7 @@ async fn strangers_meet_a_process_that_has_nothing_to_lose() {
 async fn a_worker_that_dies_costs_its_job_only() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().expect("folder");
-    let lost = endless();
+    let lost = endless_scan();
     server.told().queue.push_back(lost.clone());
     let agent = Agent::start(&server, folder.path());
     let worker = agent.worker();
@@ -167,7 +144,7 @@ async fn a_worker_that_dies_costs_its_job_only() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     for round in 0..2 {
-        let next = job(&port.to_string(), 1_000);
+        let next = scan_of(&port.to_string());
         server.told().queue.push_back(next.clone());
         server.until("another job", |told| told.finishes.contains_key(&next.job_id)).await;
         let told = server.told();
@@ -190,7 +167,7 @@ async fn a_worker_that_dies_costs_its_job_only() {
 async fn a_worker_does_not_outlive_its_agent() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().expect("folder");
-    server.told().queue.push_back(endless());
+    server.told().queue.push_back(endless_scan());
     let agent = Agent::start(&server, folder.path());
     let worker = agent.worker();
     drop(agent);
