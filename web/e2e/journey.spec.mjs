@@ -31,13 +31,13 @@ const children = [];
 const listeners = [];
 const problems = [];
 
-/** Listens on a port of the loopback address, a free one by default, and says a line to whoever connects. */
-async function listen(words, port = 0) {
+/** Listens on a port of a loopback address, a free one by default, and says a line to whoever connects. */
+async function listen(words, port = 0, address = "127.0.0.1") {
   const server = createServer((socket) => {
     socket.on("error", () => {});
     socket.end(words);
   });
-  await new Promise((done) => server.listen(port, "127.0.0.1", done));
+  await new Promise((done) => server.listen(port, address, done));
   listeners.push(server);
   return server.address().port;
 }
@@ -177,14 +177,18 @@ async function open(path, heading) {
 }
 
 /** Calls the API as the page would. */
-const api = (method, path) =>
+const api = (method, path, json) =>
   page.evaluate(
-    async ([verb, url]) => {
-      const answer = await fetch(url, { method: verb });
+    async ([verb, url, given]) => {
+      const headers = { "Content-Type": "application/json" };
+      const answer = await fetch(url, {
+        method: verb,
+        ...(given && { headers, body: JSON.stringify(given) }),
+      });
       const text = await answer.text();
       return { status: answer.status, body: text ? JSON.parse(text) : null };
     },
-    [method, path],
+    [method, path, json],
   );
 
 /** Waits until the scan on screen has ended well. */
@@ -505,6 +509,31 @@ describe("a new user", () => {
     await page.getByRole("heading", { level: 1, name: /^Scan \d+ Cancelled/ }).waitFor({ timeout: 60_000 });
     await page.getByText(/Cancelled by captain@example\.org/).waitFor();
     await look("scan-cancelled");
+  });
+
+  test("is told once of all that a network's first scan found", async () => {
+    const ports = [];
+    for (let count = 0; count < 12; count += 1) ports.push(await listen("+OK pier\r\n", 0, "127.0.0.5"));
+    const { body: loopback } = await api("GET", `/api/networks/${networkId}`);
+    const made = await api("POST", "/api/networks", {
+      name: "Pier",
+      cidr: "127.0.0.5/32",
+      port_spec: ports.join(","),
+      scanner_id: loopback.scanner_id,
+    });
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    const started = await api("POST", `/api/networks/${made.body.id}/scan`);
+    await open(`/scans/${started.body.scan_id}`, /^Scan/);
+    await scanned();
+    await open(`/alerts?network=${made.body.id}`, "Alerts");
+    await page.getByRole("heading", { name: "1 alert", exact: true }).waitFor();
+    await page.getByRole("button", { name: /^First scan to review/ }).click();
+    await page.getByRole("list", { name: "Places" }).waitFor();
+    await loaded();
+    await look("alert-first-scan");
+    await page.getByRole("link", { name: "Review the open ports" }).click();
+    await page.getByRole("heading", { level: 1, name: "Open ports" }).waitFor();
+    await page.getByText("12 found").waitFor();
   });
 
   test("comments an alert, takes it on, puts it off and writes the rule that makes it expected", async () => {

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `new_port` | the port was never seen open on any network | global |
 //! | `new_port` | the port was not open when the network was last looked at | network |
+//! | `new_port` | a network's first scan found many ports: one alert for all ([`inventory`]) | network |
 //! | `blocked` | a BLOCK rule of the network matches | network |
 //! | `not_allowed` | the network has ALLOW rules about the host and none matches | network |
 //! | `ssh_*` | an SSH server's offer is weak, old, or weaker than before | network |
@@ -26,6 +27,8 @@ use serde::{Deserialize, Serialize};
 pub mod config;
 pub mod coverage;
 mod evaluate;
+mod group;
+mod inventory;
 mod raise;
 pub mod ssh;
 pub mod standing;

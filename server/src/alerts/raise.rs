@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{
-    AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, standing, suspicion::Suspicion,
+    AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, inventory, standing, suspicion::Suspicion,
 };
 use crate::{
     live::AlertEvent,
@@ -35,14 +35,16 @@ pub async fn raise_for_scan(
         ssh: store::ssh_findings(&mut *db, scan).await?,
         suspicion: Suspicion::new(store::verdicts(&mut *db, scan.id).await?, scan.block),
     };
-    let due = evaluate(&findings, &policy, &config);
+    let mut due = evaluate(&findings, &policy, &config);
     let untold: Vec<_> = findings.ports.iter().filter(|port| port.new_in_network && findings.hushed(port)).collect();
     store::leave_untold(&mut *db, scan, &untold).await?;
     let hosts = findings.suspicion.rows(scan);
     let keys: Vec<_> = hosts.iter().map(|row| row.dedup_key.clone()).collect();
     store::resolve_others(&mut *db, scan.network_id, AlertKind::SuspiciousHost, &keys, now).await?;
     let hosts = hosts.into_iter().filter(|row| config.wants(row.kind));
-    let rows: Vec<_> = hosts.chain(due.into_iter().map(|alert| row(alert, scan, &policy))).collect();
+    let first = inventory::take(&mut due, scan, &policy);
+    let ports = due.into_iter().map(|alert| row(alert, scan, &policy));
+    let rows: Vec<_> = hosts.chain(first).chain(ports).collect();
     let mut raised = store::raise(&mut *db, &rows, now).await?;
     raised.extend(standing::settle(db, scan.network_id, Some(scan.id), now).await?);
     Ok(raised)

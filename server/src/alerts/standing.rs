@@ -11,10 +11,13 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use portreeve_model::{SshAudit, TlsCertificate, TlsInfo, Transport};
-use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{AlertKind, config::AlertConfig, place};
+use super::{
+    AlertKind,
+    config::AlertConfig,
+    group::{self, APART, Place, named},
+};
 use crate::{
     live::{AlertEvent, Event},
     policy::{
@@ -28,11 +31,6 @@ use crate::{
     },
 };
 
-/// So many new findings of one kind have an alert each; more share one.
-const APART: usize = 10;
-/// Places an alert names in its sentence, and in its details.
-const NAMED: usize = 3;
-const LISTED: usize = 100;
 /// Characters of a finding's text: names in it are the host's.
 const MAX_TEXT: usize = 400;
 
@@ -58,7 +56,7 @@ struct Finding {
     /// For people, without the place.
     text: String,
     /// In the order of addresses, each once.
-    places: BTreeSet<(IpAddr, u16, Transport)>,
+    places: BTreeSet<Place>,
 }
 
 /// Findings by what makes them the same.
@@ -174,10 +172,7 @@ fn drafts(findings: Findings, network_id: i64, scan_id: Option<i64>, now: DateTi
             place: only,
             global_port_id: None,
             message,
-            detail: json!({
-                "places": places.iter().take(LISTED).map(shown_place).collect::<Vec<_>>(),
-                "place_count": places.len(),
-            }),
+            detail: group::listed(places.iter().map(group::shown)),
             dedup_key,
         };
         if findings.len() <= APART {
@@ -211,23 +206,10 @@ fn many(kind: AlertKind, count: usize) -> String {
     format!("{count} {what},")
 }
 
-/// The first places, and how many more there are.
-fn named(places: &BTreeSet<(IpAddr, u16, Transport)>) -> String {
-    let first = places.iter().take(NAMED).map(shown_place).collect::<Vec<_>>().join(", ");
-    match places.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
-fn shown_place(&(address, port, transport): &(IpAddr, u16, Transport)) -> String {
-    place(address, port, transport)
-}
-
 #[cfg(test)]
 mod tests {
     use portreeve_model::{PortState, Reason, Service, SshHostKey, Timestamp, protocol::Record};
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::test_support::{

@@ -13,7 +13,10 @@ use std::{
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::AlertKind;
+use super::{
+    AlertKind,
+    group::{self, APART},
+};
 use crate::{
     policy::severity::severity,
     store::{alert_evaluation::AlertRow, scan_lifecycle::RunningScan},
@@ -89,16 +92,10 @@ impl Suspicion {
             };
             return hosts.iter().map(one).collect();
         }
-        let places: Vec<_> = hosts.iter().take(LISTED).map(ToString::to_string).collect();
         let message = format!("{} hosts answer on every port: {WHAT}", hosts.len());
-        vec![row(None, message, json!({ "places": places, "place_count": hosts.len() }), "many")]
+        vec![row(None, message, group::listed(hosts.iter().map(ToString::to_string)), "many")]
     }
 }
-
-/// Hosts that are named in an alert of their own; more of them share one.
-const APART: usize = 10;
-/// Hosts listed in the detail of an alert that many share.
-const LISTED: usize = 100;
 
 #[cfg(test)]
 mod tests {

@@ -287,6 +287,9 @@ pub async fn end_scan(
         }
         scans::mark_vanished(&mut *db, scan, now).await?;
         raised = alerts::raise_for_scan(&mut *db, scan, now).await?;
+        if scan.kind == "scan" && scan.is_whole {
+            scans::note_first_scan(&mut *db, scan.network_id, now).await?;
+        }
     } else if end.status == "failed" && scan.trigger_type == "scheduled" {
         raised = alerts::raise_scan_failed(&mut *db, scan, end.error, now).await?;
     }

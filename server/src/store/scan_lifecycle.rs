@@ -171,6 +171,10 @@ pub struct RunningScan {
     pub parameters: Json<crate::jobs::Parameters>,
     /// The network's name.
     pub network_name: String,
+    /// When a scan of the whole network was first completed.
+    pub first_scanned_at: Option<DateTime<Utc>>,
+    /// The whole network, not one host of it.
+    pub is_whole: bool,
     /// The network's alert settings.
     pub alert_config: Option<serde_json::Value>,
 }
@@ -180,7 +184,8 @@ pub async fn lock(db: &mut PgConnection, scan_id: i64) -> sqlx::Result<Option<Ru
     sqlx::query_as(
         "-- lock_scan
         select s.id, s.network_id, s.kind, s.status, s.trigger_type, s.started_at, s.completed_at,
-               coalesce(s.target_address::inet, n.block::inet) as block, s.parameters, n.name as network_name, n.alert_config
+               coalesce(s.target_address::inet, n.block::inet) as block, s.parameters, n.name as network_name, n.alert_config,
+               n.first_scanned_at, s.target_address is null as is_whole
         from scans s join networks n on n.id = s.network_id
         where s.id = $1
         for update of s",
@@ -287,6 +292,23 @@ pub async fn adopt_findings(db: impl PgExecutor<'_>, scan: &RunningScan) -> sqlx
     )
     .bind(scan.id)
     .bind(scan.network_id)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the network's inventory has been taken; only the first time counts.
+pub async fn note_first_scan(
+    db: impl PgExecutor<'_>,
+    network_id: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- note_first_scan
+        update networks set first_scanned_at = $2 where id = $1 and first_scanned_at is null",
+    )
+    .bind(network_id)
+    .bind(now)
     .execute(db)
     .await?;
     Ok(())

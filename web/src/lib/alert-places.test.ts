@@ -1,5 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { placesOf } from "./alert-places";
+import { firstScanOf, placesOf } from "./alert-places";
+
+describe("firstScanOf", () => {
+  it("tells what a first scan found", () => {
+    expect(firstScanOf({ first_scan: { ports: 20, hosts: 2 }, places: [] })).toEqual({ ports: 20, hosts: 2 });
+  });
+  it("takes anything", () => {
+    for (const detail of [undefined, null, {}, { first_scan: null }, { first_scan: { ports: "x" } }]) {
+      expect(firstScanOf(detail)).toBeNull();
+    }
+  });
+});
 
 describe("placesOf", () => {
   it("tells places and how many are left out", () => {

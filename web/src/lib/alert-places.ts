@@ -1,3 +1,10 @@
+/** What a network's first scan found, where an alert stands for all of it. */
+export function firstScanOf(detail: unknown): { ports: number; hosts: number } | null {
+  const { first_scan } = (detail ?? {}) as { first_scan?: { ports?: unknown; hosts?: unknown } | null };
+  const { ports, hosts } = first_scan ?? {};
+  return typeof ports === "number" && typeof hosts === "number" ? { ports, hosts } : null;
+}
+
 /** The places that an alert's detail lists, and how many more there are. */
 export function placesOf(detail: unknown): { places: string[]; more: number } {
   const { places, place_count } = (detail ?? {}) as { places?: unknown; place_count?: unknown };

@@ -1,5 +1,6 @@
 import type { Change } from "@/api/types";
 import type { ChangeKind } from "@/ui/marks";
+import { firstScanOf } from "./alert-places";
 import { words } from "./format";
 
 /** What an alert of each type is about, in a few words. */
@@ -30,8 +31,9 @@ const alertTypes: Record<string, string> = {
 
 export const alertTypeOptions = Object.entries(alertTypes).map(([value, label]) => ({ value, label }));
 
-export function alertTypeName(type: string): string {
-  return alertTypes[type] ?? words(type);
+/** What an alert is about, in a few words. */
+export function alertTitle(alert: { type: string; detail?: unknown }): string {
+  return firstScanOf(alert.detail) ? "First scan to review" : (alertTypes[alert.type] ?? words(alert.type));
 }
 
 const changeKinds: Record<string, { label: string; mark: ChangeKind }> = {

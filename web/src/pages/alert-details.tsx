@@ -4,7 +4,7 @@ import { type ReactNode, useState } from "react";
 import { alertQuery, meQuery, usersQuery } from "@/api/queries";
 import type { Alert, ResolutionStatus } from "@/api/types";
 import { assign, comment, setStatus, useAlertAction } from "@/lib/alert-actions";
-import { placesOf } from "@/lib/alert-places";
+import { firstScanOf, placesOf } from "@/lib/alert-places";
 import { count, words } from "@/lib/format";
 import { useCan } from "@/lib/session";
 import { Button } from "@/ui/button";
@@ -18,6 +18,7 @@ import { HostLink, NetworkLink, PortLink } from "@/ui/values";
 export function AlertDetails({ alert }: { alert: Alert }) {
   const canDecide = useCan("analyst");
   const { places, more } = placesOf(alert.detail);
+  const inventory = firstScanOf(alert.detail);
   const elsewhere: [string, ReactNode][] =
     places.length > 1 ? [["Places", <Places key="w" places={places} more={more} />]] : [];
   return (
@@ -47,6 +48,20 @@ export function AlertDetails({ alert }: { alert: Alert }) {
             ...elsewhere,
           ]}
         />
+        {inventory && alert.network_id != null && (
+          <p className="flex flex-wrap gap-x-4">
+            <Link
+              to="/ports"
+              search={{ network: alert.network_id }}
+              className="font-semibold text-sea hover:underline"
+            >
+              Review the open ports
+            </Link>
+            <Link to="/policy" search={{ network: alert.network_id }} className="text-sea hover:underline">
+              Rules for what should be open
+            </Link>
+          </p>
+        )}
         {alert.ip && (
           <p className="flex flex-wrap gap-x-4">
             <Link to="/changes" search={{ ip: alert.ip }} className="text-sea hover:underline">

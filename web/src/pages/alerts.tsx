@@ -9,7 +9,7 @@ import { cx } from "@/lib/cx";
 import { count, endpoint, plural } from "@/lib/format";
 import { useHotkeys } from "@/lib/hotkeys";
 import { useCan } from "@/lib/session";
-import { alertTypeName, alertTypeOptions } from "@/lib/words";
+import { alertTitle, alertTypeOptions } from "@/lib/words";
 import { Button, buttonLook } from "@/ui/button";
 import { Choice, Field, Select } from "@/ui/field";
 import { Keys } from "@/ui/keys";
@@ -379,7 +379,7 @@ function AlertRow({ alert, index, active, chosen, open, canDecide, onActivate, o
           onFocus={onActivate}
         >
           <span className="flex flex-wrap items-baseline gap-x-2.5">
-            <span className={cx(!alert.acknowledged && "font-semibold")}>{alertTypeName(alert.type)}</span>
+            <span className={cx(!alert.acknowledged && "font-semibold")}>{alertTitle(alert)}</span>
             {alert.ip && (
               <span className="figures foreign">
                 {alert.port == null ? alert.ip : endpoint(alert.ip, alert.port)}

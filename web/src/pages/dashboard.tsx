@@ -5,7 +5,7 @@ import { agentsQuery, dashboardQuery, networksQuery, scansQuery } from "@/api/qu
 import type { Dashboard } from "@/api/types";
 import { count, endpoint, percent, plural } from "@/lib/format";
 import { lastVisit } from "@/lib/visit";
-import { alertTypeName, changeMark, doubt } from "@/lib/words";
+import { alertTitle, changeMark, doubt } from "@/lib/words";
 import { buttonLook } from "@/ui/button";
 import { ChangeLine } from "@/ui/change-line";
 import { ChangeMark, SeverityMark, StateMark } from "@/ui/marks";
@@ -276,7 +276,7 @@ function Needs({ attention: { open, alerts } }: { attention: Dashboard["attentio
                   </span>
                   <span className="min-w-0 flex-1">
                     <span className="flex flex-wrap items-baseline gap-x-2">
-                      <span className="font-medium">{alertTypeName(alert.type)}</span>
+                      <span className="font-medium">{alertTitle(alert)}</span>
                       {alert.ip && (
                         <span className="figures foreign">
                           {alert.port == null ? alert.ip : endpoint(alert.ip, alert.port)}

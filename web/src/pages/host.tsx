@@ -9,7 +9,7 @@ import type { Host, HostOverview, OpenPort } from "@/api/types";
 import { cx } from "@/lib/cx";
 import { count, plural } from "@/lib/format";
 import { useCan } from "@/lib/session";
-import { alertTypeName } from "@/lib/words";
+import { alertTitle } from "@/lib/words";
 import { Button, buttonLook, IconButton } from "@/ui/button";
 import { ChangeLine } from "@/ui/change-line";
 import { Dialog } from "@/ui/dialog";
@@ -109,7 +109,7 @@ function HostView({ overview }: { overview: HostOverview }) {
                     <SeverityMark severity={alert.severity} />
                   </span>
                   <span className="min-w-0 flex-1 foreign">
-                    <span className="font-semibold">{alertTypeName(alert.type)}</span>{" "}
+                    <span className="font-semibold">{alertTitle(alert)}</span>{" "}
                     <span className="text-ink-2">{alert.message}</span>
                   </span>
                   <span className="shrink-0 text-sm text-ink-3">
