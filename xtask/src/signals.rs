@@ -1,7 +1,10 @@
 //! Ctrl-C as a value to wait for.
 
 use std::{
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::Duration,
 };
@@ -9,6 +12,21 @@ use std::{
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::tools::Outcome;
+
+/// What ends the program's children in order, once [`guard_children`] was called.
+static GUARD: Mutex<Option<Ending>> = Mutex::new(None);
+
+/// From here on a signal that is to end the program ends the child it waits for first ([`crate::tools::execute`]).
+pub fn guard_children() -> Outcome {
+    let ending = Ending::hold_back()?;
+    *GUARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+    Ok(())
+}
+
+/// Does something while the signals are held back, or `None` where they are not.
+pub fn guarded<T>(what: impl FnOnce(&Ending) -> T) -> Option<T> {
+    GUARD.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(what)
+}
 
 /// Holds SIGINT, SIGTERM and SIGHUP back so that the program can end its children in order first.
 pub struct Ending {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    build, demo, fuzz, setup,
+    build, fuzz, setup,
+    signals::guard_children,
     tools::{Outcome, announce, execute, has, output, root, run, target},
 };
 
@@ -39,6 +40,8 @@ pub fn test(names: &[String]) -> Outcome {
         return Err(format!("unknown stage {unknown:?}; there are: {}", all.join(" ")).into());
     }
     setup::everything()?;
+    // Tests that outlive us would go on with their namespaces and ports, in the way of the next run.
+    guard_children()?;
     let mut times: Vec<(&str, Duration)> = Vec::new();
     for stage in STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.name))
     {
@@ -133,5 +136,6 @@ fn lab_demo() -> Outcome {
         println!("skipped: network namespaces need root");
         return Ok(());
     }
-    demo::demo(&["--exit".to_owned(), "--listen".to_owned(), "127.0.0.1:18080".to_owned()])
+    // A process of its own: it looks after signals and children itself.
+    execute(Command::new(std::env::current_exe()?).args(["demo", "--exit", "--listen", "127.0.0.1:18080"]))
 }

@@ -2,9 +2,25 @@
 
 use std::{
     error::Error,
+    io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, ExitStatus},
+    time::{Duration, Instant},
 };
+
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use crate::signals::guarded;
+
+/// How often a child is looked at, and a signal waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// What a child gets to end its own children: longer than the test runner gives to tests.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Whatever went wrong, in a sentence.
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -44,8 +60,46 @@ pub fn run(program: &str, arguments: &[&str]) -> Outcome {
 pub fn execute(command: &mut Command) -> Outcome {
     let shown = show(command);
     println!("$ {shown}");
-    let status = command.status().map_err(|error| format!("cannot start `{shown}`: {error}"))?;
+    let watched = guarded(|ending| watch(command, |pause| ending.came_within(pause)));
+    let ended = watched.unwrap_or_else(|| command.status().map(Some));
+    let status = ended.map_err(|error| format!("cannot run `{shown}`: {error}"))?;
+    let status = status.ok_or_else(|| format!("interrupted; `{shown}` and what it started were ended"))?;
     if status.success() { Ok(()) } else { Err(format!("`{shown}` ended with {status}").into()) }
+}
+
+/// Runs a command in a process group of its own until it ends, or until a signal has come: then the group is ended. `None`
+/// if so.
+fn watch(command: &mut Command, mut came: impl FnMut(Duration) -> bool) -> io::Result<Option<ExitStatus>> {
+    let mut child = command.process_group(0).spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if came(LOOK) {
+            end(&mut child)?;
+            return Ok(None);
+        }
+    }
+}
+
+/// Ends a child with its process group: first by asking, so that those who have groups of their own below them can end
+/// these.
+fn end(child: &mut Child) -> io::Result<()> {
+    let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let signal = |signal| match killpg(group, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(io::Error::from(error)),
+    };
+    signal(Signal::SIGTERM)?;
+    let deadline = Instant::now() + GRACE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            signal(Signal::SIGKILL)?;
+            child.wait()?;
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// What a program prints, if it succeeds.
@@ -75,4 +129,50 @@ fn show(command: &Command) -> String {
     let program = program.strip_prefix(root()).unwrap_or(program).display().to_string();
     let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
     std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn state_of(process: &str) -> Option<char> {
+        let status = fs::read_to_string(format!("/proc/{}/status", process.trim())).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("State:"))?.trim().chars().next()
+    }
+
+    #[test]
+    fn a_signal_ends_a_child_with_what_it_started() {
+        let note = std::env::temp_dir().join(format!("xtask-grandchild-{}", std::process::id()));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 1000 & echo $! > \"$0.new\"; mv \"$0.new\" \"$0\"; wait"]).arg(&note);
+        let mut grandchild = None;
+        let ended = watch(&mut shell, |pause| {
+            std::thread::sleep(pause);
+            grandchild = fs::read_to_string(&note).ok();
+            grandchild.is_some()
+        });
+        fs::remove_file(&note).expect("it was there");
+        assert_eq!(ended.expect("ended"), None);
+        let grandchild = grandchild.expect("its number");
+        for _ in 0..500 {
+            // Whoever adopted it may not have looked after it yet.
+            if matches!(state_of(&grandchild), None | Some('Z')) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("process {grandchild} outlives the signal");
+    }
+
+    #[test]
+    fn a_child_that_ends_by_itself_tells_how() {
+        let mut shell = Command::new("sh");
+        let ended = watch(shell.args(["-c", "exit 3"]), |pause| {
+            std::thread::sleep(pause);
+            false
+        });
+        assert_eq!(ended.expect("ended").and_then(|status| status.code()), Some(3));
+    }
 }
