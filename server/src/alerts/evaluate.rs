@@ -102,7 +102,7 @@ pub fn evaluate(findings: &Findings, policy: &Policy, config: &AlertConfig) -> V
         network_port_alerts(port, policy, config, &mut raised);
     }
     for server in &findings.ssh {
-        ssh_alerts(server, config, &mut raised);
+        ssh_alert(server, config, &mut raised);
     }
     raised.alerts
 }
@@ -151,31 +151,16 @@ fn network_port_alerts(found: &PortFinding, policy: &Policy, config: &AlertConfi
     }
 }
 
-/// Port rules have no say here: an expected SSH server should be a sound one, too.
-fn ssh_alerts(server: &SshFinding, config: &AlertConfig, raised: &mut Raised) {
+/// That a server became weaker. Port rules have no say here: an expected SSH server should be a sound one, too. What is
+/// wrong with it for longer is told by [`super::standing`].
+fn ssh_alert(server: &SshFinding, config: &AlertConfig, raised: &mut Raised) {
+    let kind = AlertKind::SshConfigRegression;
     let place = place(server.address, server.port, Transport::Tcp);
-    let now = &server.now;
-    let checks = [
-        (AlertKind::SshInsecureAuth, now.insecure_auth(&place)),
-        (AlertKind::SshWeakCipher, now.weak_cipher(&place)),
-        (AlertKind::SshWeakKex, now.weak_key_exchange(&place)),
-        (AlertKind::SshOutdatedVersion, now.outdated(config.ssh_version_threshold, &place)),
-        (
-            AlertKind::SshConfigRegression,
-            server.before.as_ref().and_then(|before| now.regression(before, &place)),
-        ),
-    ];
-    for (kind, message) in checks {
-        if let Some(message) = message.filter(|_| config.wants(kind)) {
-            let key = AlertKey {
-                scope: Scope::Network,
-                kind,
-                address: server.address,
-                port: server.port,
-                transport: Transport::Tcp,
-            };
-            raised.add(key, message, None);
-        }
+    let message = server.before.as_ref().and_then(|before| server.now.regression(before, &place));
+    if let Some(message) = message.filter(|_| config.wants(kind)) {
+        let (address, port) = (server.address, server.port);
+        let key = AlertKey { scope: Scope::Network, kind, address, port, transport: Transport::Tcp };
+        raised.add(key, message, None);
     }
 }
 
@@ -353,7 +338,10 @@ mod tests {
             before: Some(SshFacts::default()),
         };
         let found = || Case { ssh: vec![server.clone()], global: &["allow *"], ..case(Vec::new()) };
-        assert_eq!(messages(found()).len(), 2, "insecure authentication, and a regression");
+        assert_eq!(
+            messages(found()),
+            ["SSH security regression detected on 192.0.2.7:22: password authentication was enabled"]
+        );
         assert!(messages(Case { config: Some(json!({"new_port": true})), ..found() }).is_empty());
     }
 

@@ -11,8 +11,8 @@
 //! | `new_port` | a network's first scan found many ports: one alert for all ([`inventory`]) | network |
 //! | `blocked` | a BLOCK rule of the network matches | network |
 //! | `not_allowed` | the network has ALLOW rules about the host and none matches | network |
-//! | `ssh_*` | an SSH server's offer is weak, old, or weaker than before | network |
-//! | `ssh_weak_mac`, `ssh_weak_host_key`, `tls_*` | what an open port shows is weak or runs out ([`standing`]) | network |
+//! | `ssh_config_regression` | an SSH server's offer is weaker than before | network |
+//! | other `ssh_*`, `tls_*` | what an open port shows is weak, old, or runs out ([`standing`]) | network |
 //! | `suspicious_host` | a host answers on every port ([`suspicion`]) | network |
 //! | `agent_offline`, `scan_failed`, `scan_missed` | what should be watched is not | network or installation |
 //!

@@ -5,7 +5,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{
-    AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, inventory, standing, suspicion::Suspicion,
+    AlertKind, Findings, NewAlert, Scope, config::AlertConfig, evaluate, inventory, standing,
+    suspicion::Suspicion,
 };
 use crate::{
     live::AlertEvent,
@@ -36,7 +37,8 @@ pub async fn raise_for_scan(
         suspicion: Suspicion::new(store::verdicts(&mut *db, scan.id).await?, scan.block),
     };
     let mut due = evaluate(&findings, &policy, &config);
-    let untold: Vec<_> = findings.ports.iter().filter(|port| port.new_in_network && findings.hushed(port)).collect();
+    let untold: Vec<_> =
+        findings.ports.iter().filter(|port| port.new_in_network && findings.hushed(port)).collect();
     store::leave_untold(&mut *db, scan, &untold).await?;
     let hosts = findings.suspicion.rows(scan);
     let keys: Vec<_> = hosts.iter().map(|row| row.dedup_key.clone()).collect();

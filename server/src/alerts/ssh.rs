@@ -2,7 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::input::parse_version;
+use portreeve_model::{SshAlgorithm, SshAudit};
+
+use super::AlertKind;
+use crate::{input::parse_version, policy::weakness::listed};
+
+/// Weak algorithms kept of one kind; a server can list hundreds.
+const MAX_NAMES: usize = 64;
 
 /// An OpenSSH version, as `9.2p1` or a user's `8.0.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,46 +60,65 @@ pub struct SshFacts {
     pub weak_kex: Vec<String>,
 }
 
+impl From<&SshAudit> for SshFacts {
+    fn from(audit: &SshAudit) -> Self {
+        let weak = |algorithms: &[SshAlgorithm]| {
+            algorithms.iter().filter(|one| one.is_weak).map(|one| one.name.to_string()).collect()
+        };
+        let offers = |name: &str| audit.auth_methods.iter().flatten().any(|method| method.as_str() == name);
+        Self {
+            version: (!audit.ssh_version.is_empty()).then(|| audit.ssh_version.to_string()),
+            password: offers("password"),
+            keyboard_interactive: offers("keyboard-interactive"),
+            weak_ciphers: weak(&audit.ciphers),
+            weak_kex: weak(&audit.kex_algorithms),
+        }
+    }
+}
+
+/// Something that is wrong with an SSH server's offer for as long as it is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshFault {
+    /// The kind of its alert.
+    pub kind: AlertKind,
+    /// The alert's message, without the place.
+    pub text: String,
+    /// What of it there is, by name, where it can become more; a bounded number.
+    pub names: Vec<String>,
+}
+
 impl SshFacts {
     /// ` (SSH version)`, or nothing where the server did not say.
     fn version_note(&self) -> String {
         self.version.as_ref().map(|version| format!(" (SSH {version})")).unwrap_or_default()
     }
 
-    /// The message of an `ssh_insecure_auth` alert, if it is due.
-    pub(super) fn insecure_auth(&self, place: &str) -> Option<String> {
+    /// What is wrong with the offer. OpenSSH older than the threshold is outdated.
+    pub fn faults(&self, threshold: SshVersion) -> Vec<SshFault> {
         let methods = [("password", self.password), ("keyboard-interactive", self.keyboard_interactive)];
-        let methods: Vec<_> = methods.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
-        (!methods.is_empty()).then(|| {
-            let (methods, version) = (methods.join(", "), self.version_note());
-            format!("SSH server allows insecure authentication methods: {methods}{version} on {place}")
-        })
+        let methods: Vec<_> =
+            methods.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned()).collect();
+        let named = [
+            (AlertKind::SshInsecureAuth, "allows insecure authentication methods", &methods),
+            (AlertKind::SshWeakCipher, "supports weak ciphers", &self.weak_ciphers),
+            (AlertKind::SshWeakKex, "supports weak key exchange algorithms", &self.weak_kex),
+        ];
+        let fault = |(kind, what, names): (AlertKind, &str, &Vec<String>)| SshFault {
+            kind,
+            text: format!("SSH server {what}: {}{}", listed(names), self.version_note()),
+            names: names.iter().take(MAX_NAMES).cloned().collect(),
+        };
+        let named = named.into_iter().filter(|(.., names)| !names.is_empty()).map(fault);
+        named.chain(self.outdated(threshold)).collect()
     }
 
-    /// The message of an `ssh_weak_cipher` alert, if it is due.
-    pub(super) fn weak_cipher(&self, place: &str) -> Option<String> {
-        (!self.weak_ciphers.is_empty()).then(|| {
-            let (names, version) = (self.weak_ciphers.join(", "), self.version_note());
-            format!("SSH server supports weak ciphers: {names}{version} on {place}")
-        })
-    }
-
-    /// The message of an `ssh_weak_kex` alert, if it is due.
-    pub(super) fn weak_key_exchange(&self, place: &str) -> Option<String> {
-        (!self.weak_kex.is_empty()).then(|| {
-            let (names, version) = (self.weak_kex.join(", "), self.version_note());
-            format!("SSH server supports weak key exchange algorithms: {names}{version} on {place}")
-        })
-    }
-
-    /// The message of an `ssh_outdated_version` alert, if it is due.
-    pub(super) fn outdated(&self, threshold: SshVersion, place: &str) -> Option<String> {
+    fn outdated(&self, threshold: SshVersion) -> Option<SshFault> {
         let text = self.version.as_ref()?;
         let version: SshVersion = text.parse().ok()?;
-        (version < threshold).then(|| {
-            format!(
-                "SSH server running outdated version: {text} (recommended minimum: {threshold}) on {place}"
-            )
+        (version < threshold).then(|| SshFault {
+            kind: AlertKind::SshOutdatedVersion,
+            text: format!("SSH server running outdated version: {text} (recommended minimum: {threshold})"),
+            names: Vec::new(),
         })
     }
 
@@ -142,6 +167,10 @@ mod tests {
         SshFacts { version: Some(version.to_owned()), ..SshFacts::default() }
     }
 
+    fn texts(facts: &SshFacts) -> Vec<String> {
+        facts.faults(SshVersion::DEFAULT_THRESHOLD).into_iter().map(|fault| fault.text).collect()
+    }
+
     #[test]
     fn messages_read_as_documented() {
         let weak = SshFacts {
@@ -153,26 +182,13 @@ mod tests {
         };
         let at = "192.0.2.7:22";
         assert_eq!(
-            weak.insecure_auth(at).as_deref(),
-            Some(
-                "SSH server allows insecure authentication methods: password, keyboard-interactive (SSH OpenSSH_7.4) on 192.0.2.7:22"
-            )
-        );
-        assert_eq!(
-            weak.weak_cipher(at).as_deref(),
-            Some("SSH server supports weak ciphers: 3des-cbc, arcfour (SSH OpenSSH_7.4) on 192.0.2.7:22")
-        );
-        assert_eq!(
-            weak.weak_key_exchange(at).as_deref(),
-            Some(
-                "SSH server supports weak key exchange algorithms: diffie-hellman-group1-sha1 (SSH OpenSSH_7.4) on 192.0.2.7:22"
-            )
-        );
-        assert_eq!(
-            weak.outdated(SshVersion::DEFAULT_THRESHOLD, at).as_deref(),
-            Some(
-                "SSH server running outdated version: OpenSSH_7.4 (recommended minimum: 8.0.0) on 192.0.2.7:22"
-            )
+            texts(&weak),
+            [
+                "SSH server allows insecure authentication methods: password, keyboard-interactive (SSH OpenSSH_7.4)",
+                "SSH server supports weak ciphers: 3des-cbc, arcfour (SSH OpenSSH_7.4)",
+                "SSH server supports weak key exchange algorithms: diffie-hellman-group1-sha1 (SSH OpenSSH_7.4)",
+                "SSH server running outdated version: OpenSSH_7.4 (recommended minimum: 8.0.0)",
+            ]
         );
         assert_eq!(
             weak.regression(&server("OpenSSH_7.4"), at).as_deref(),
@@ -185,11 +201,8 @@ mod tests {
     #[test]
     fn a_good_or_unchanged_server_raises_nothing() {
         let good = server("OpenSSH_9.6p1");
-        assert_eq!(good.insecure_auth("x"), None);
-        assert_eq!(good.weak_cipher("x"), None);
-        assert_eq!(good.weak_key_exchange("x"), None);
-        assert_eq!(good.outdated(SshVersion::DEFAULT_THRESHOLD, "x"), None);
-        assert_eq!(server("dropbear_2022.82").outdated(SshVersion::DEFAULT_THRESHOLD, "x"), None);
+        assert!(texts(&good).is_empty());
+        assert!(texts(&server("dropbear_2022.82")).is_empty());
         let weak = SshFacts { password: true, weak_ciphers: vec!["3des-cbc".into()], ..good.clone() };
         assert_eq!(weak.regression(&weak, "x"), None);
         assert_eq!(good.regression(&weak, "x"), None, "an improvement is no regression");
@@ -198,9 +211,14 @@ mod tests {
     #[test]
     fn an_unknown_version_is_left_out_of_the_message() {
         let unnamed = SshFacts { password: true, ..SshFacts::default() };
-        assert_eq!(
-            unnamed.insecure_auth("h:22").as_deref(),
-            Some("SSH server allows insecure authentication methods: password on h:22")
-        );
+        assert_eq!(texts(&unnamed), ["SSH server allows insecure authentication methods: password"]);
+    }
+
+    #[test]
+    fn what_a_server_lists_is_bounded() {
+        let weak_kex = (0..1_000).map(|n| format!("sha1-{n}")).collect();
+        let faults = SshFacts { weak_kex, ..SshFacts::default() }.faults(SshVersion::DEFAULT_THRESHOLD);
+        assert_eq!((faults.len(), faults[0].names.len()), (1, MAX_NAMES));
+        assert!(faults[0].text.ends_with("sha1-11, and 988 more"), "{}", faults[0].text);
     }
 }

@@ -1,8 +1,10 @@
 //! Findings that last from scan to scan: certificates that run out, weak TLS, weak SSH.
 //!
 //! They follow from what the network's open ports show *now*, not from one scan: [`settle`] compares them with those that
-//! were told already. What is new raises an alert, what is gone resolves its own. A certificate is one finding wherever it
-//! is shown. Many new findings of one kind at once, as in a network's first scan, make one alert.
+//! were told already. What is new raises an alert, what is gone resolves its own; what an alert stands for is not raised
+//! again, acknowledged or not, unless it gets worse: a weak algorithm that joins others is a finding of its own. A
+//! certificate is one finding wherever it is shown. Many new findings of one kind at once, as in a network's first scan,
+//! make one alert.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +19,7 @@ use super::{
     AlertKind,
     config::AlertConfig,
     group::{self, APART, Place, named},
+    ssh::{SshFacts, SshFault},
 };
 use crate::{
     live::{AlertEvent, Event},
@@ -31,8 +34,9 @@ use crate::{
     },
 };
 
-/// Characters of a finding's text: names in it are the host's.
+/// Characters of a finding's text, and of what it consists of: names in them are the host's.
 const MAX_TEXT: usize = 400;
+const MAX_PART: usize = 80;
 
 /// What an open port shows of TLS and SSH.
 #[derive(Clone, Debug)]
@@ -57,10 +61,22 @@ struct Finding {
     text: String,
     /// In the order of addresses, each once.
     places: BTreeSet<Place>,
+    /// What it consists of, where that can become more.
+    parts: BTreeSet<String>,
 }
 
-/// Findings by what makes them the same.
+/// Findings by what they are about.
 type Findings = BTreeMap<String, Finding>;
+
+impl Finding {
+    /// What makes it the same as one that was told: its subject, or each part of it.
+    fn keys(&self, subject: &str) -> Vec<String> {
+        if self.parts.is_empty() {
+            return vec![subject.to_owned()];
+        }
+        self.parts.iter().map(|part| format!("{subject}/{part}")).collect()
+    }
+}
 
 /// Compares what a network shows with what was told, raises what is new and resolves what is over.
 pub async fn settle(
@@ -75,10 +91,13 @@ pub async fn settle(
     let mut findings = Findings::new();
     store::each_shown(&mut *db, network_id, |shown| judge(&shown, &config, now, &mut findings)).await?;
     let told = store::standing(&mut *db, network_id).await?;
-    let keys: Vec<_> = findings.keys().cloned().collect();
+    let keys: Vec<_> = findings.iter().flat_map(|(subject, finding)| finding.keys(subject)).collect();
     store::end_others(&mut *db, network_id, &keys, now).await?;
-    findings.retain(|key, _| !told.contains(key));
-    let drafts = drafts(findings, network_id, scan_id, now);
+    let untold = |(subject, finding): (&String, &Finding)| {
+        finding.keys(subject).into_iter().filter(|key| !told.contains(key)).collect::<Vec<_>>()
+    };
+    findings.retain(|subject, finding| !untold((subject, finding)).is_empty());
+    let drafts = drafts(findings, &untold, network_id, scan_id, now);
     let rows: Vec<_> = drafts.iter().map(|draft| draft.row.clone()).collect();
     let raised = alerts::raise(&mut *db, &rows, now).await?;
     let members = drafts.iter().flat_map(|draft| {
@@ -108,14 +127,16 @@ fn longest() -> TimeDelta {
 }
 
 fn judge(shown: &Shown, config: &AlertConfig, now: DateTime<Utc>, findings: &mut Findings) {
-    let mut add = |kind: AlertKind, what: String, text: String| {
+    let mut add = |kind: AlertKind, what: String, text: String, parts: Vec<String>| {
         if config.wants(kind) {
             let finding = findings.entry(format!("{kind}/{what}")).or_insert_with(|| Finding {
                 kind,
                 text: text.chars().take(MAX_TEXT).collect(),
                 places: BTreeSet::new(),
+                parts: BTreeSet::new(),
             });
             finding.places.insert((shown.address, shown.port, shown.transport));
+            finding.parts.extend(parts.iter().map(|part| part.chars().take(MAX_PART).collect::<String>()));
         }
     };
     let here = || format!("{}/{}/{}", shown.address, shown.port, shown.transport);
@@ -125,26 +146,32 @@ fn judge(shown: &Shown, config: &AlertConfig, now: DateTime<Utc>, findings: &mut
         let is_digest = leaf.sha256.len() == 64 && leaf.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_digest { leaf.sha256.to_ascii_lowercase() } else { here() }
     };
-    for Weakness { kind, text, .. } in weakness::of_parts(shown.tls.as_ref(), shown.ssh.as_ref(), now) {
+    for Weakness { kind, text, names, .. } in weakness::of_parts(shown.tls.as_ref(), shown.ssh.as_ref(), now)
+    {
         match (kind, leaf) {
             (WeaknessKind::TlsExpired, Some(leaf)) => {
-                add(AlertKind::TlsExpired, digest(leaf), format!("{text} ({})", leaf.subject));
+                add(AlertKind::TlsExpired, digest(leaf), format!("{text} ({})", leaf.subject), names);
             }
             (WeaknessKind::TlsWeakCertificate, Some(leaf)) => {
-                add(AlertKind::TlsWeak, digest(leaf), format!("{text} ({})", leaf.subject));
+                add(AlertKind::TlsWeak, digest(leaf), format!("{text} ({})", leaf.subject), names);
             }
-            (WeaknessKind::TlsOldVersion, _) => add(AlertKind::TlsWeak, here(), text),
-            (WeaknessKind::SshWeakMac, _) => add(AlertKind::SshWeakMac, here(), text),
-            (WeaknessKind::SshWeakHostKey, _) => add(AlertKind::SshWeakHostKey, here(), text),
+            (WeaknessKind::TlsOldVersion, _) => add(AlertKind::TlsWeak, here(), text, names),
+            (WeaknessKind::SshWeakMac, _) => add(AlertKind::SshWeakMac, here(), text, names),
+            (WeaknessKind::SshWeakHostKey, _) => add(AlertKind::SshWeakHostKey, here(), text, names),
+            // What else is wrong with SSH has words of its own below; the rest raises no alert.
             _ => {}
         }
+    }
+    let faults = shown.ssh.iter().flat_map(|ssh| SshFacts::from(ssh).faults(config.ssh_version_threshold));
+    for SshFault { kind, text, names } in faults {
+        add(kind, here(), text, names);
     }
     if let Some(leaf) = leaf
         && let Some(days) = config.expiring_within(leaf.not_after_ms.0, now)
     {
         let end = weakness::day(leaf.not_after_ms.0);
         let text = format!("The certificate runs out on {end}, in less than {days} days ({})", leaf.subject);
-        add(AlertKind::TlsExpiring, format!("{}/{days}", digest(leaf)), text);
+        add(AlertKind::TlsExpiring, format!("{}/{days}", digest(leaf)), text, Vec::new());
     }
 }
 
@@ -154,8 +181,14 @@ struct Draft {
     findings: Vec<String>,
 }
 
-/// An alert for each finding, or one for all of a kind where there are many.
-fn drafts(findings: Findings, network_id: i64, scan_id: Option<i64>, now: DateTime<Utc>) -> Vec<Draft> {
+/// An alert for each finding, or one for all of a kind where there are many. `keys` are those that an alert is to stand for.
+fn drafts(
+    findings: Findings,
+    keys: &impl Fn((&String, &Finding)) -> Vec<String>,
+    network_id: i64,
+    scan_id: Option<i64>,
+    now: DateTime<Utc>,
+) -> Vec<Draft> {
     let mut kinds: BTreeMap<AlertKind, Findings> = BTreeMap::new();
     for (key, finding) in findings {
         kinds.entry(finding.kind).or_default().insert(key, finding);
@@ -176,18 +209,19 @@ fn drafts(findings: Findings, network_id: i64, scan_id: Option<i64>, now: DateTi
             dedup_key,
         };
         if findings.len() <= APART {
-            for (key, Finding { text, places, .. }) in findings {
-                let message = format!("{text} on {}", named(&places));
-                let dedup_key = format!("network-{network_id}/{key}");
-                let row = row(message, dedup_key, &places, places.first().copied());
-                drafts.push(Draft { row, findings: vec![key] });
+            for (subject, finding) in &findings {
+                let Finding { text, places, .. } = finding;
+                let message = format!("{text} on {}", named(places));
+                let dedup_key = format!("network-{network_id}/{subject}");
+                let row = row(message, dedup_key, places, places.first().copied());
+                drafts.push(Draft { row, findings: keys((subject, finding)) });
             }
         } else {
             let places = findings.values().flat_map(|finding| finding.places.iter().copied()).collect();
             let message = format!("{} on {}", many(kind, findings.len()), named(&places));
             let dedup_key = format!("network-{network_id}/{kind}/at-{}", now.timestamp_millis());
             let row = row(message, dedup_key, &places, None);
-            drafts.push(Draft { row, findings: findings.into_keys().collect() });
+            drafts.push(Draft { row, findings: findings.iter().flat_map(keys).collect() });
         }
     }
     drafts
@@ -199,7 +233,11 @@ fn many(kind: AlertKind, count: usize) -> String {
         AlertKind::TlsExpired => "certificates have run out",
         AlertKind::TlsExpiring => "certificates run out soon",
         AlertKind::TlsWeak => "TLS servers or certificates are weak",
+        AlertKind::SshInsecureAuth => "SSH servers allow insecure authentication methods",
+        AlertKind::SshOutdatedVersion => "SSH servers run outdated versions",
+        AlertKind::SshWeakCipher => "SSH servers support weak ciphers",
         AlertKind::SshWeakHostKey => "SSH servers have weak host keys",
+        AlertKind::SshWeakKex => "SSH servers support weak key exchange algorithms",
         AlertKind::SshWeakMac => "SSH servers offer weak message authentication",
         _ => "findings",
     };
@@ -208,7 +246,9 @@ fn many(kind: AlertKind, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use portreeve_model::{PortState, Reason, Service, SshHostKey, Timestamp, protocol::Record};
+    use portreeve_model::{
+        PortState, Reason, Service, SshAlgorithm, SshHostKey, Timestamp, protocol::Record,
+    };
     use serde_json::{Value, json};
 
     use super::*;
@@ -407,12 +447,6 @@ mod tests {
         let app = TestApp::new().await;
         let watched = Watched::new(&app).await;
         let mut server = service(&app, "10.99.0.7", 22, "ssh", "OpenSSH", "9.6");
-        let weak = portreeve_model::SshAlgorithm {
-            name: "hmac-md5".into(),
-            keysize: None,
-            is_weak: true,
-            notes: Vec::new(),
-        };
         let key = SshHostKey {
             kind: "ssh-rsa".into(),
             bits: Some(1024),
@@ -421,7 +455,7 @@ mod tests {
             ..SshHostKey::default()
         };
         server.ssh = Some(SshAudit {
-            mac_algorithms: vec![weak],
+            mac_algorithms: vec![weak("hmac-md5")],
             keys: vec![key],
             hassh: Some("ab".repeat(16)),
             ..SshAudit::default()
@@ -437,6 +471,76 @@ mod tests {
                 "ssh_weak_mac open: Offers weak message authentication: hmac-md5 on 10.99.0.7:22",
             ]
         );
+    }
+
+    fn weak(name: &str) -> SshAlgorithm {
+        SshAlgorithm { name: name.into(), keysize: None, is_weak: true, notes: Vec::new() }
+    }
+
+    /// An SSH server that takes passwords, of which nothing but its offer is known, as agents of others tell it.
+    fn shell(app: &TestApp, address: &str, version: &str, ciphers: &[&str]) -> Service {
+        let mut server = service(app, address, 22, "ssh", "OpenSSH", "7.4");
+        server.ssh = Some(SshAudit {
+            ssh_version: version.into(),
+            ciphers: ciphers.iter().map(|name| weak(name)).collect(),
+            auth_methods: Some(vec!["password".into(), "publickey".into()]),
+            ..SshAudit::default()
+        });
+        server
+    }
+
+    #[tokio::test]
+    async fn what_is_acknowledged_of_ssh_stays_so_until_it_is_over_or_worse() {
+        let app = TestApp::new().await;
+        let watched = Watched::new(&app).await;
+        watched
+            .configure(
+                json!({"ssh_insecure_auth": true, "ssh_weak_cipher": true, "ssh_outdated_version": true}),
+            )
+            .await;
+        let scan = async |version, ciphers: &[&str]| {
+            watched.scan(&[shell(&app, "10.99.0.7", version, ciphers)]).await;
+            watched.alerts().await
+        };
+        let acknowledge = async || {
+            sqlx::query("update alerts set acknowledged = true").execute(app.pool()).await.expect("seen to")
+        };
+        let auth =
+            "SSH server allows insecure authentication methods: password (SSH OpenSSH_7.4) on 10.99.0.7:22";
+        let old =
+            "SSH server running outdated version: OpenSSH_7.4 (recommended minimum: 8.0.0) on 10.99.0.7:22";
+        let offers = |names: &str| {
+            format!("SSH server supports weak ciphers: {names} (SSH OpenSSH_7.4) on 10.99.0.7:22")
+        };
+        let mut told = vec![
+            format!("ssh_insecure_auth open: {auth}"),
+            format!("ssh_outdated_version open: {old}"),
+            format!("ssh_weak_cipher open: {}", offers("3des-cbc")),
+        ];
+        assert_eq!(scan("OpenSSH_7.4", &["3des-cbc"]).await, told);
+        assert_eq!(scan("OpenSSH_7.4", &["3des-cbc"]).await, told, "told once");
+        told[2] = format!("ssh_weak_cipher open: {}", offers("3des-cbc, arcfour"));
+        assert_eq!(
+            scan("OpenSSH_7.4", &["3des-cbc", "arcfour"]).await,
+            told,
+            "nobody has seen to it: it says so"
+        );
+
+        acknowledge().await;
+        for ciphers in [&["3des-cbc", "arcfour"][..], &["arcfour"]] {
+            assert_eq!(scan("OpenSSH_7.4", ciphers).await, told, "not again, and not for getting better");
+        }
+        told.push(format!("ssh_weak_cipher open: {}", offers("arcfour, blowfish-cbc")));
+        assert_eq!(scan("OpenSSH_7.4", &["arcfour", "blowfish-cbc"]).await, told, "worse");
+
+        acknowledge().await;
+        let over = |text: &String| text.replace(" open: ", " resolved: ");
+        let sound = scan("OpenSSH_9.6", &[]).await;
+        assert_eq!(sound[..1], told[..1], "passwords are taken still");
+        assert_eq!(sound[1..], told[1..].iter().map(over).collect::<Vec<_>>());
+        let back = scan("OpenSSH_9.6", &["3des-cbc"]).await;
+        assert_eq!(back.len(), 5);
+        assert!(back[4].starts_with("ssh_weak_cipher open"), "it came back");
     }
 
     #[tokio::test]

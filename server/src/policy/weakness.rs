@@ -13,8 +13,9 @@ use super::severity::Severity;
 const SOON: TimeDelta = TimeDelta::days(30);
 /// Versions that RFC 7568 and RFC 8996 forbid.
 const FORBIDDEN_VERSIONS: [&str; 4] = ["SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1"];
-/// Names told of one kind; a server can list hundreds.
+/// Names told of one kind, and those kept; a server can list hundreds.
 const MAX_NAMES: usize = 12;
+const MAX_KEPT: usize = 64;
 
 /// What a weakness is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -53,6 +54,9 @@ pub struct Weakness {
     pub severity: Severity,
     /// A sentence for people; names in it are the host's own words.
     pub text: String,
+    /// What of it there is, by name, where it can become more: algorithms, versions, keys. A bounded number.
+    #[serde(skip)]
+    pub names: Vec<String>,
 }
 
 /// What is wrong with a service, worst first.
@@ -78,7 +82,7 @@ fn of_ssh(ssh: &SshAudit, found: &mut Vec<Weakness>) {
     let guessable = methods.filter(|method| ["password", "keyboard-interactive"].contains(method));
     let weak = |algorithms: &[SshAlgorithm]| {
         let weak = algorithms.iter().filter(|algorithm| algorithm.is_weak);
-        listed(weak.map(|algorithm| algorithm.name.to_string()))
+        weak.map(|algorithm| algorithm.name.to_string()).collect::<Vec<_>>()
     };
     let keys = ssh.keys.iter().filter(|key| key.is_weak).map(|key| match key.bits {
         Some(bits) => format!("{} with {bits} bits", key.kind),
@@ -89,7 +93,7 @@ fn of_ssh(ssh: &SshAudit, found: &mut Vec<Weakness>) {
             WeaknessKind::SshInsecureAuth,
             Severity::High,
             "Takes sign-ins that can be guessed",
-            listed(guessable.map(str::to_owned)),
+            guessable.map(str::to_owned).collect(),
         ),
         (WeaknessKind::SshWeakCipher, Severity::Medium, "Offers weak encryption", weak(&ssh.ciphers)),
         (WeaknessKind::SshWeakKex, Severity::Medium, "Offers weak key exchange", weak(&ssh.kex_algorithms)),
@@ -99,10 +103,10 @@ fn of_ssh(ssh: &SshAudit, found: &mut Vec<Weakness>) {
             "Offers weak message authentication",
             weak(&ssh.mac_algorithms),
         ),
-        (WeaknessKind::SshWeakHostKey, Severity::Medium, "Has a weak host key", listed(keys)),
+        (WeaknessKind::SshWeakHostKey, Severity::Medium, "Has a weak host key", keys.collect()),
     ] {
-        if let Some(names) = names {
-            found.push(Weakness { kind, severity, text: format!("{what}: {names}") });
+        if !names.is_empty() {
+            found.push(named(kind, severity, what, names));
         }
     }
 }
@@ -113,8 +117,9 @@ fn of_tls(tls: &TlsInfo, now: DateTime<Utc>, found: &mut Vec<Weakness>) {
     old.sort_unstable();
     old.dedup();
     if !old.is_empty() {
-        let text = format!("Agrees to forbidden versions: {}", old.join(", "));
-        found.push(Weakness { kind: WeaknessKind::TlsOldVersion, severity: Severity::Medium, text });
+        let names = old.into_iter().map(str::to_owned).collect();
+        let what = "Agrees to forbidden versions";
+        found.push(named(WeaknessKind::TlsOldVersion, Severity::Medium, what, names));
     }
     if let Some(leaf) = tls.certificates.first() {
         of_certificate(leaf, now, found);
@@ -122,7 +127,7 @@ fn of_tls(tls: &TlsInfo, now: DateTime<Utc>, found: &mut Vec<Weakness>) {
 }
 
 fn of_certificate(leaf: &TlsCertificate, now: DateTime<Utc>, found: &mut Vec<Weakness>) {
-    let mut add = |kind, severity, text| found.push(Weakness { kind, severity, text });
+    let mut add = |kind, severity, text| found.push(Weakness { kind, severity, text, names: Vec::new() });
     let now_ms = now.timestamp_millis();
     let (from, to) = (leaf.not_before_ms.0, leaf.not_after_ms.0);
     if to < now_ms {
@@ -157,15 +162,20 @@ fn rsa_bits(key: &str) -> Option<u32> {
     key.strip_prefix("RSA ")?.parse().ok()
 }
 
-/// Names for a sentence; `None` without any.
-fn listed(names: impl Iterator<Item = String>) -> Option<String> {
-    let mut names: Vec<_> = names.collect();
-    let left_out = names.len().saturating_sub(MAX_NAMES);
-    names.truncate(MAX_NAMES);
-    if left_out > 0 {
-        names.push(format!("and {left_out} more"));
+/// A weakness that consists of what has these names.
+fn named(kind: WeaknessKind, severity: Severity, what: &str, mut names: Vec<String>) -> Weakness {
+    let text = format!("{what}: {}", listed(&names));
+    names.truncate(MAX_KEPT);
+    Weakness { kind, severity, text, names }
+}
+
+/// Names for a sentence, the first of them where there are very many.
+pub fn listed(names: &[String]) -> String {
+    let first = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => first,
+        more => format!("{first}, and {more} more"),
     }
-    (!names.is_empty()).then(|| names.join(", "))
 }
 
 #[cfg(test)]

@@ -270,7 +270,8 @@ struct RaisedRow {
     message: String,
 }
 
-/// Writes alerts and returns those that are new. One that is open already is counted instead.
+/// Writes alerts and returns those that are new. One that is open already is counted instead, and says how it is by now; but
+/// that a server became weaker stays as it was told first.
 pub async fn raise(
     db: &mut PgConnection,
     alerts: &[AlertRow],
@@ -293,7 +294,9 @@ pub async fn raise(
             left join hosts h on h.address = w.address
             order by w.dedup_key
             on conflict (dedup_key) where not acknowledged and resolution_status <> 'resolved' do update set
-                raised_count = a.raised_count + 1, last_raised_at = excluded.last_raised_at
+                raised_count = a.raised_count + 1, last_raised_at = excluded.last_raised_at,
+                message = case a.kind when 'ssh_config_regression' then a.message else excluded.message end,
+                detail = excluded.detail
             returning id, kind, severity, network_id, address::inet as address, port::integer as port, message,
                       xmax = 0 as is_new
         ), noted as (

@@ -42,8 +42,12 @@ struct Tls {
 
 #[derive(Deserialize)]
 struct Ssh {
+    version: SafeText,
+    ciphers: Vec<SshAlgorithm>,
+    kex: Vec<SshAlgorithm>,
     macs: Vec<SshAlgorithm>,
     keys: Vec<SshHostKey>,
+    auth_methods: Option<Vec<SafeText>>,
 }
 
 /// Hands over what each open port of the network shows of TLS and SSH, one by one: there may be very many.
@@ -59,9 +63,11 @@ pub async fn each_shown(
                    'version', tls->'version', 'versions', coalesce(tls->'versions', '[]'),
                    'leaf', tls#>'{certificates,0}') end as tls,
                case when ssh is not null then jsonb_build_object(
-                   'macs', coalesce(ssh->'mac_algorithms', '[]'), 'keys', coalesce(ssh->'keys', '[]')) end as ssh
+                   'version', coalesce(ssh->'ssh_version', '\"\"'), 'ciphers', coalesce(ssh->'ciphers', '[]'),
+                   'kex', coalesce(ssh->'kex_algorithms', '[]'), 'macs', coalesce(ssh->'mac_algorithms', '[]'),
+                   'keys', coalesce(ssh->'keys', '[]'), 'auth_methods', ssh->'auth_methods') end as ssh
         from (select address, port, transport, detail->'tls' as tls, detail->'ssh' as ssh
-              from ports where network_id = $1 and closed_at is null and fingerprints is not null offset 0) p
+              from ports where network_id = $1 and closed_at is null and shows_crypto offset 0) p
         where tls is not null or ssh is not null",
     )
     .bind(network_id)
@@ -83,9 +89,13 @@ impl ShownRow {
             certificates: leaf.into_iter().collect(),
             ..TlsInfo::default()
         });
-        let ssh = self.ssh.and_then(read::<Ssh>).map(|Ssh { macs, keys }| SshAudit {
-            mac_algorithms: macs,
-            keys,
+        let ssh = self.ssh.and_then(read::<Ssh>).map(|ssh| SshAudit {
+            ssh_version: ssh.version,
+            ciphers: ssh.ciphers,
+            kex_algorithms: ssh.kex,
+            mac_algorithms: ssh.macs,
+            keys: ssh.keys,
+            auth_methods: ssh.auth_methods,
             ..SshAudit::default()
         });
         Some(Shown {

@@ -26,9 +26,9 @@ pub async fn apply_services(
         with said as materialized (
             select * from unnest($3::inet[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                                  $10::text[], $11::text[], $12::smallint[], $13::jsonb[], $14::timestamptz[],
-                                 $15::text[], $16::text[], $17::text[], $18::text[])
+                                 $15::text[], $16::text[], $17::text[], $18::text[], $19::boolean[])
                 as s(address, port, transport, service, product, vendor, version, banner, verdict, confidence,
-                     detail, seen_at, os, device, hostname, fingerprints)
+                     detail, seen_at, os, device, hostname, fingerprints, shows_crypto)
         ), old as materialized (
             select p.id, p.global_port_id, p.host_id, p.service as old_service, p.product as old_product,
                    p.version as old_version, p.identified_at as old_identified_at, s.*
@@ -40,7 +40,7 @@ pub async fn apply_services(
             update ports p set service = o.service, product = o.product, vendor = o.vendor, version = o.version,
                 banner = coalesce(o.banner, p.banner), verdict = o.verdict, confidence = o.confidence,
                 detail = coalesce(o.detail, p.detail), fingerprints = string_to_array(o.fingerprints, ' '),
-                identified_at = o.seen_at
+                shows_crypto = o.shows_crypto, identified_at = o.seen_at
             from old o where p.id = o.id
         ), everywhere as (
             update global_ports g set service = coalesce(o.service, g.service), product = coalesce(o.product, g.product),
@@ -102,6 +102,7 @@ pub async fn apply_services(
         // None of them has a blank in it.
         (!found.is_empty()).then(|| found.join(" "))
     }))
+    .bind(column(services, |service| service.tls.is_some() || service.ssh.is_some()))
     .persistent(false)
     .fetch_all(db)
     .await
