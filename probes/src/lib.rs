@@ -28,6 +28,14 @@ pub mod mac;
 mod matcher;
 
 pub use database::{Database, DatabaseError, Finding, Stats};
+
+/// For programs that write files of the database: its shape, its notation of bytes, what its checks ask.
+pub mod files {
+    pub use crate::{
+        database::{Avoid, Carrier, Condition, Entry, Example, Family, Layer, Ports, Probe, Safety, escape},
+        matcher::has_literal,
+    };
+}
 pub use fields::Fields;
 pub use identify::{Clock, Hints, Identifier, IdentifyConfig, Known, Memory};
 pub use matcher::Reading;

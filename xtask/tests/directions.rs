@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("portreeve-agent", &["portreeve-scan", "portreeve-probes", "portreeve-model"]),
     ("portreeve-cli", &["portreeve-agent", "portreeve-scan", "portreeve-probes", "portreeve-model"]),
     ("portreeve-server", &["portreeve-model"]),
+    ("portreeve-import-nmap", &["portreeve-probes", "portreeve-model"]),
     (
         "portreeve-benches",
         &[
@@ -105,6 +106,24 @@ fn our_crates_depend_in_one_direction() {
         let wrong: Vec<&&str> = used.iter().filter(|used| !allowed.contains(used)).collect();
         assert!(wrong.is_empty(), "{name} must not depend on {wrong:?}");
     }
+}
+
+/// What users must ask for by name: no other crate brings it along, and a plain build leaves it out.
+#[test]
+fn what_is_separate_stays_separate() {
+    let graph = Graph::load();
+    let name = "portreeve-import-nmap";
+    let bringing: Vec<&str> = MAY_USE
+        .iter()
+        .map(|(other, _)| *other)
+        .filter(|other| *other != name && graph.reachable(other).contains(name))
+        .collect();
+    assert!(bringing.is_empty(), "{bringing:?} bring {name} along");
+    let manifest =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).expect("Cargo.toml");
+    let usual = manifest.split_once("default-members = [").and_then(|(_, rest)| rest.split_once(']'));
+    let (usual, _) = usual.expect("a list of default members");
+    assert!(usual.contains("\"engine/cli\"") && !usual.contains("import-nmap"), "{usual}");
 }
 
 #[test]

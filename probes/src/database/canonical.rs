@@ -9,7 +9,7 @@ use super::{
     Database, DatabaseError,
     check::Finding,
     escape,
-    format::{Carrier, Condition, Entry, Example, Family, Layer, Ports, Probe, Safety},
+    format::{Avoid, Carrier, Condition, Entry, Example, Family, Layer, Ports, Probe, Safety},
     format_error, parse, unescape,
 };
 
@@ -48,7 +48,7 @@ impl Database {
 
 impl Family {
     /// The file in canonical form, without a header.
-    pub(crate) fn to_toml(&self) -> String {
+    pub fn to_toml(&self) -> String {
         write_family(self)
     }
 }
@@ -76,6 +76,19 @@ fn write_family(family: &Family) -> String {
     if let Some(origin) = &family.origin {
         field(&mut out, "origin", &quote(origin));
     }
+    if let Some(licence) = &family.licence {
+        field(&mut out, "licence", &quote(licence));
+    }
+    for (key, is_set) in [
+        ("not_redistributable", family.not_redistributable),
+        ("ordered", family.ordered),
+        ("untested", family.untested),
+    ] {
+        flag(&mut out, key, is_set);
+    }
+    if let Some(avoid) = avoid(&family.avoid) {
+        field(&mut out, "avoid", &avoid);
+    }
     if let Some(ports) = ports(&family.ports) {
         field(&mut out, "ports", &ports);
     }
@@ -94,25 +107,21 @@ fn write_probe(out: &mut String, probe: &Probe) {
     if probe.transport == Carrier::Udp {
         field(out, "transport", "'udp'");
     }
+    if let Some(ports) = ports(&probe.ports) {
+        field(out, "ports", &ports);
+    }
     if !probe.send.is_empty() {
         field(out, "send", &list(&probe.send.iter().map(|step| bytes(step)).collect::<Vec<_>>()));
     }
     if let Some(path) = &probe.path {
         field(out, "path", &quote(path));
     }
-    if probe.greets {
-        field(out, "greets", "true");
-    }
-    if probe.finishes {
-        field(out, "finishes", "true");
-    }
-    if probe.reserved {
-        field(out, "reserved", "true");
-    }
+    flag(out, "after_scan", probe.after_scan);
+    flag(out, "greets", probe.greets);
+    flag(out, "finishes", probe.finishes);
+    flag(out, "reserved", probe.reserved);
     strings(out, "after", &probe.after);
-    if probe.usual {
-        field(out, "usual", "true");
-    }
+    flag(out, "usual", probe.usual);
     field(out, "tier", &probe.tier.to_string());
     match probe.safety {
         Safety::Safe => {}
@@ -137,9 +146,7 @@ fn write_entry(out: &mut String, entry: &Entry) {
         Layer::Framework => field(out, "layer", "'framework'"),
         Layer::Server => {}
     }
-    if entry.extra {
-        field(out, "extra", "true");
-    }
+    flag(out, "extra", entry.extra);
     table(out, "set", entry.set.iter().map(|(key, value)| (key.as_str(), quote(value))));
     strings(out, "cpe", &entry.cpe);
     note(out, entry.note.as_deref());
@@ -167,6 +174,12 @@ fn write_example(out: &mut String, example: &Example) {
 fn field(out: &mut String, key: &str, value: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{key} = {value}");
+}
+
+fn flag(out: &mut String, key: &str, is_set: bool) {
+    if is_set {
+        field(out, key, "true");
+    }
 }
 
 fn note(out: &mut String, note: Option<&str>) {
@@ -208,6 +221,19 @@ fn ports(ports: &Ports) -> Option<String> {
         .iter()
         .filter(|(_, list)| !list.is_empty())
         .map(|(kind, list)| format!("{kind} = {list:?}"))
+        .collect();
+    (!parts.is_empty()).then(|| format!("{{ {} }}", parts.join(", ")))
+}
+
+fn avoid(avoid: &Avoid) -> Option<String> {
+    let ranges = |list: &[(u16, u16)]| {
+        let ranges: Vec<_> = list.iter().map(|(first, last)| format!("[{first}, {last}]")).collect();
+        ranges.join(", ")
+    };
+    let parts: Vec<_> = [("tcp", &avoid.tcp), ("udp", &avoid.udp)]
+        .iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(kind, list)| format!("{kind} = [{}]", ranges(list)))
         .collect();
     (!parts.is_empty()).then(|| format!("{{ {} }}", parts.join(", ")))
 }

@@ -10,7 +10,7 @@ use portreeve_model::SafeText;
 use super::{
     Database, File,
     bytes::unescape,
-    format::{Entry, Example, Family},
+    format::{Entry, Example, Family, Probe, Safety},
 };
 use crate::{
     decode::decode,
@@ -67,6 +67,8 @@ const SETTABLE: &[&str] =
 /// Fields that are always compared with an example's expectation.
 const COMPARED: &[&str] = &["device", "hostname", "info", "os", "product", "revision", "version"];
 const MAX_REGEX: usize = 2048;
+/// Expressions made of others' are longer: what has no short notation here is written out.
+const MAX_FOREIGN_REGEX: usize = 8192;
 const MAX_PAYLOAD: usize = 1232;
 /// Replies that say nothing about who sent them; no entry may claim them.
 const NEGATIVE: &[&str] = &[
@@ -125,8 +127,15 @@ impl Database {
         };
         let mut ids: HashSet<_> = HashSet::new();
         for file in &self.files {
+            if file.family.origin.is_some() {
+                let probes = file.family.probes.iter();
+                findings.extend(probes.flat_map(|probe| {
+                    let messages = check_foreign_probe(probe).into_iter();
+                    messages.map(|message| file.finding(Some(&probe.id), message))
+                }));
+            }
             for entry in &file.family.entries {
-                if !ids.insert(&entry.id) {
+                if !ids.insert(entry.id.clone()) {
                     findings.push(file.finding(Some(&entry.id), "the id is taken".to_owned()));
                 }
                 if file.family.origin.is_some() {
@@ -135,12 +144,13 @@ impl Database {
                 }
             }
         }
+        findings.extend(self.check_references(&ids, |file| file.family.origin.is_some()));
         findings
     }
 
     /// Fills the expectations of a file of another's origin with what comes out of its own entries, and tells which of
     /// them do not hold: id and reason.
-    pub(crate) fn checked_alone(name: &str, family: &mut Family) -> Vec<(String, String)> {
+    pub fn checked_alone(name: &str, family: &mut Family) -> Vec<(String, String)> {
         let file = File { name: name.to_owned(), text: String::new(), family: family.clone(), of_user: true };
         let Ok(database) = Self::from_files(vec![file]) else { return Vec::new() };
         for entry in &mut family.entries {
@@ -163,15 +173,12 @@ impl Database {
             let mut report = |id: Option<&str>, message: String| findings.push(file.finding(id, message));
             for probe in &file.family.probes {
                 let id = Some(probe.id.as_str());
-                let says = [!probe.send.is_empty(), probe.path.is_some(), probe.reserved];
-                if says.into_iter().filter(|says| *says).count() != 1 {
-                    report(id, "give one of send, path and reserved".to_owned());
+                for message in check_probe(probe) {
+                    report(id, message);
                 }
-                for step in &probe.send {
-                    if unescape(step).is_ok_and(|bytes| bytes.len() > MAX_PAYLOAD) {
-                        report(id, format!("sends more than {MAX_PAYLOAD} bytes"));
-                    }
-                }
+            }
+            if file.family.untested {
+                report(None, "untested is for files of another's origin".to_owned());
             }
             for entry in &file.family.entries {
                 if !ids.insert(entry.id.clone()) {
@@ -182,7 +189,7 @@ impl Database {
                 }
             }
         }
-        findings.extend(self.check_references(&ids));
+        findings.extend(self.check_references(&ids, |_| true));
         findings.extend(self.check_negative());
         let canonical = self.files.iter().filter(|file| !file.of_user);
         findings.extend(canonical.filter_map(|file| super::canonical::check(&file.name, &file.text)));
@@ -205,7 +212,7 @@ impl Database {
     }
 
     fn check_entry(&self, family: &Family, entry: &Entry) -> Vec<String> {
-        let mut messages = check_expressions(entry);
+        let mut messages = check_expressions(entry, family.origin.is_some());
         if !entry.id.split_once('/').is_some_and(|(family, what)| !family.is_empty() && !what.is_empty()) {
             messages.push("write the id as family/what".to_owned());
         }
@@ -215,13 +222,13 @@ impl Database {
         messages.extend(check_templates(entry));
         for base in &entry.cpe {
             let parts: Vec<_> = base.split(':').collect();
-            let good = matches!(parts.as_slice(), ["a" | "o" | "h", vendor, product]
-                if !vendor.is_empty() && !product.is_empty());
+            let good = matches!(parts.as_slice(), ["a" | "o" | "h", vendor, product, rest @ ..]
+                if rest.len() <= 4 && !vendor.is_empty() && !product.is_empty());
             if !good {
                 messages.push(format!("write the CPE {base:?} as part:vendor:product"));
             }
         }
-        if entry.examples.is_empty() {
+        if entry.examples.is_empty() && !family.untested {
             messages.push("has no example; add a reply that it recognises".to_owned());
         }
         for (number, example) in entry.examples.iter().enumerate() {
@@ -289,7 +296,7 @@ impl Database {
     }
 
     /// What `after` and `on` name must exist.
-    fn check_references(&self, ids: &HashSet<String>) -> Vec<Finding> {
+    fn check_references(&self, ids: &HashSet<String>, which: impl Fn(&File) -> bool) -> Vec<Finding> {
         let services: HashSet<_> = self
             .families()
             .flat_map(|family| {
@@ -298,7 +305,7 @@ impl Database {
             })
             .collect();
         let mut findings = Vec::new();
-        for file in &self.files {
+        for file in self.files.iter().filter(|file| which(file)) {
             let mut report = |id: &str, message: String| findings.push(file.finding(Some(id), message));
             for probe in &file.family.probes {
                 for name in &probe.after {
@@ -357,12 +364,36 @@ impl File {
     }
 }
 
-fn check_expressions(entry: &Entry) -> Vec<String> {
+fn check_probe(probe: &Probe) -> Vec<String> {
     let mut messages = Vec::new();
+    let says = [!probe.send.is_empty(), probe.path.is_some(), probe.reserved];
+    if says.into_iter().filter(|says| *says).count() != 1 {
+        messages.push("give one of send, path and reserved".to_owned());
+    }
+    for step in &probe.send {
+        if unescape(step).is_ok_and(|bytes| bytes.len() > MAX_PAYLOAD) {
+            messages.push(format!("sends more than {MAX_PAYLOAD} bytes"));
+        }
+    }
+    messages
+}
+
+/// What holds for questions of which nobody here knows what they do.
+fn check_foreign_probe(probe: &Probe) -> Vec<String> {
+    let mut messages = check_probe(probe);
+    if probe.safety > Safety::Noisy {
+        messages.push("of another's origin, so it may not be ot or print".to_owned());
+    }
+    messages
+}
+
+fn check_expressions(entry: &Entry, is_foreign: bool) -> Vec<String> {
+    let mut messages = Vec::new();
+    let most = if is_foreign { MAX_FOREIGN_REGEX } else { MAX_REGEX };
     let conditions = entry.all.iter().chain(&entry.not).map(|one| one.regex.as_str());
     for regex in std::iter::once(entry.regex.as_str()).chain(conditions) {
-        if regex.len() > MAX_REGEX {
-            messages.push(format!("an expression is longer than {MAX_REGEX} bytes"));
+        if regex.len() > most {
+            messages.push(format!("an expression is longer than {most} bytes"));
         }
         if let Err(error) = compile(regex) {
             messages.push(format!("{regex:?} does not compile: {error}"));
@@ -374,7 +405,7 @@ fn check_expressions(entry: &Entry) -> Vec<String> {
             "reads a large field, so name the probe in `on` or use a literal of 3 bytes that must occur";
         messages.push(rule.to_owned());
     }
-    if entry.field == "raw" && !is_anchored(&entry.regex) {
+    if entry.field == "raw" && !is_foreign && !is_anchored(&entry.regex) {
         messages.push("reads raw bytes and is not anchored; begin it with ^ or (?m)^".to_owned());
     }
     messages
@@ -395,15 +426,15 @@ fn check_templates(entry: &Entry) -> Vec<String> {
         groups.extend(regex.capture_names().flatten().map(str::to_owned));
     }
     let mut messages = Vec::new();
-    for (key, text) in &entry.set {
-        if !SETTABLE.contains(&key.as_str()) {
-            messages.push(format!("sets {key:?}; use one of {}", SETTABLE.join(", ")));
-        }
+    for key in entry.set.keys().filter(|key| !SETTABLE.contains(&key.as_str())) {
+        messages.push(format!("sets {key:?}; use one of {}", SETTABLE.join(", ")));
+    }
+    for text in entry.set.values().chain(&entry.cpe) {
         for (name, filter) in template_names(text) {
             if !groups.contains(name) {
                 messages.push(format!("{text:?} uses the group {name:?}, which does not exist"));
             }
-            if filter.is_some_and(|filter| !crate::matcher::FILTERS.contains(&filter)) {
+            if filter.is_some_and(|filter| !crate::matcher::is_filter(filter)) {
                 messages.push(format!("{text:?} uses an unknown filter"));
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 /// One file: a product family that speaks one protocol.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Family {
     /// Version of the format: 1.
@@ -18,6 +18,21 @@ pub struct Family {
     /// since a better reading of ours may win.
     #[serde(default)]
     pub origin: Option<String>,
+    /// The licence of that knowledge, by its short name.
+    #[serde(default)]
+    pub licence: Option<String>,
+    /// Whether the licence keeps the file with whoever made it: it is never handed on to another machine.
+    #[serde(default)]
+    pub not_redistributable: bool,
+    /// Of its entries that read one reply, the first counts: scores decide among other files alone.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Its entries have no examples, because their origin has none.
+    #[serde(default)]
+    pub untested: bool,
+    /// Ports that none of its questions may be sent to.
+    #[serde(default)]
+    pub avoid: Avoid,
     /// Where the service is usually found: a hint for the order of questions, never a condition.
     #[serde(default)]
     pub ports: Ports,
@@ -42,6 +57,36 @@ pub struct Ports {
     /// Over UDP.
     #[serde(default)]
     pub udp: Vec<u16>,
+}
+
+/// Ranges of ports, first and last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Avoid {
+    /// Over TCP.
+    #[serde(default)]
+    pub tcp: Vec<(u16, u16)>,
+    /// Over UDP.
+    #[serde(default)]
+    pub udp: Vec<(u16, u16)>,
+}
+
+impl Avoid {
+    /// Whether a question carried so may not go to that port.
+    pub fn holds(&self, carrier: Carrier, port: u16) -> bool {
+        let ranges = match carrier {
+            Carrier::Tcp => &self.tcp,
+            Carrier::Udp => &self.udp,
+        };
+        ranges.iter().any(|(first, last)| (*first..=*last).contains(&port))
+    }
+}
+
+impl Ports {
+    /// Whether none is named.
+    pub fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.tls.is_empty() && self.udp.is_empty()
+    }
 }
 
 /// What carries a probe.
@@ -71,11 +116,17 @@ pub enum Safety {
 }
 
 /// One question, maybe in several steps.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// Unique name, as `redis-info`.
     pub id: String,
+    /// Ports of its own, where those of the file do not suit it.
+    #[serde(default)]
+    pub ports: Ports,
+    /// For identification alone: a scan does not find ports with it.
+    #[serde(default)]
+    pub after_scan: bool,
     /// What carries it.
     #[serde(default)]
     pub transport: Carrier,
@@ -136,7 +187,7 @@ pub enum Layer {
 }
 
 /// One known answer.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Unique name: family, slash, what is recognised, as `redis/info`.
@@ -165,7 +216,8 @@ pub struct Entry {
     /// Fields to set: templates with `{group}`.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-    /// CPE names without version, as `a:openbsd:openssh`; the version is added.
+    /// CPE names without version, as `a:openbsd:openssh`; the version is added. One with a version of its own
+    /// (`o:linux:linux_kernel:{kernel?}`, `*` for any) is taken as it is, each part being a template.
     #[serde(default)]
     pub cpe: Vec<String>,
     /// Why it is as it is.

@@ -13,9 +13,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-pub(crate) use bytes::{escape, unescape};
+pub use bytes::escape;
+pub(crate) use bytes::unescape;
 pub use check::{Finding, Stats};
-pub(crate) use format::{Carrier, Condition, Entry, Example, Family, Layer, Probe, Safety};
+pub use format::{Avoid, Carrier, Condition, Entry, Example, Family, Layer, Ports, Probe, Safety};
 
 use crate::{
     decode::decode,
@@ -81,6 +82,8 @@ struct File {
 pub(crate) struct ProbeRef {
     pub probe: Arc<Probe>,
     pub steps: Arc<[Arc<[u8]>]>,
+    /// Of another's origin: asked after our own questions, and where it may not go.
+    pub foreign: Option<Arc<Avoid>>,
 }
 
 impl Database {
@@ -123,8 +126,9 @@ impl Database {
     fn from_files(files: Vec<File>) -> Result<Self, DatabaseError> {
         let mut probes = HashMap::new();
         for file in &files {
+            let foreign = file.family.origin.as_ref().map(|_| Arc::new(file.family.avoid.clone()));
             for probe in &file.family.probes {
-                let compiled = compile(&file.name, probe)?;
+                let compiled = compile(&file.name, probe, foreign.clone())?;
                 if probes.insert(probe.id.clone(), compiled).is_some() {
                     return Err(format_error(&file.name, format!("probe id {:?} is taken", probe.id)));
                 }
@@ -145,6 +149,29 @@ impl Database {
         Ok(readings)
     }
 
+    /// The probe that sends these bytes first, or asks a web server for the same page; and whether it is byte for byte the
+    /// same question. Questions that follow a greeting, or need an answer before them, are others.
+    pub fn asking(&self, carrier: Carrier, payload: &[u8]) -> Option<(&str, bool)> {
+        let alike = |probe: &&ProbeRef| {
+            probe.probe.transport == carrier && probe.foreign.is_none() && !probe.probe.greets
+        };
+        let mut probes: Vec<_> = self.probes.values().filter(alike).collect();
+        probes.sort_by_key(|probe| (probe.probe.tier, &probe.probe.id));
+        let same = probes.iter().find(|probe| probe.steps.first().is_some_and(|step| **step == *payload));
+        let page = || {
+            let path = page_of(payload)?;
+            probes.iter().find(|probe| probe.probe.path.as_deref().is_some_and(|own| own.as_bytes() == path))
+        };
+        let (probe, is_same) = same.map(|probe| (probe, true)).or_else(|| Some((page()?, false)))?;
+        Some((&probe.probe.id, is_same))
+    }
+
+    /// Files of this database that may not be handed on: name and licence.
+    pub fn not_redistributable(&self) -> impl Iterator<Item = (&str, &str)> {
+        let files = self.files.iter().filter(|file| file.family.not_redistributable);
+        files.map(|file| (&*file.name, file.family.licence.as_deref().unwrap_or("licence not named")))
+    }
+
     pub(crate) fn families(&self) -> impl Iterator<Item = &Family> {
         self.files.iter().map(|file| &file.family)
     }
@@ -153,10 +180,11 @@ impl Database {
         &self.index
     }
 
-    /// All probes in a fixed order: by tier, then by name.
+    /// All probes in a fixed order: ours before others', then by tier, then by name.
     pub(crate) fn probes(&self) -> Vec<ProbeRef> {
         let mut probes: Vec<_> = self.probes.values().cloned().collect();
-        probes.sort_by(|a, b| (a.probe.tier, &a.probe.id).cmp(&(b.probe.tier, &b.probe.id)));
+        let place = |one: &ProbeRef| (one.foreign.is_some(), one.probe.tier);
+        probes.sort_by(|a, b| (place(a), &a.probe.id).cmp(&(place(b), &b.probe.id)));
         probes
     }
 }
@@ -172,7 +200,7 @@ fn parse(name: &str, text: &str) -> Result<Family, DatabaseError> {
     Ok(family)
 }
 
-fn compile(file: &str, probe: &Probe) -> Result<ProbeRef, DatabaseError> {
+fn compile(file: &str, probe: &Probe, foreign: Option<Arc<Avoid>>) -> Result<ProbeRef, DatabaseError> {
     let steps = match &probe.path {
         Some(path) => vec![Arc::from(get_request(path))],
         None => probe
@@ -182,7 +210,15 @@ fn compile(file: &str, probe: &Probe) -> Result<ProbeRef, DatabaseError> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| format_error(file, format!("probe {:?}: {error}", probe.id)))?,
     };
-    Ok(ProbeRef { probe: Arc::new(probe.clone()), steps: Arc::from(steps) })
+    Ok(ProbeRef { probe: Arc::new(probe.clone()), steps: Arc::from(steps), foreign })
+}
+
+/// The path of an HTTP GET without a body.
+fn page_of(payload: &[u8]) -> Option<&[u8]> {
+    let rest = payload.strip_prefix(b"GET ")?;
+    let end = rest.iter().position(|&byte| byte == b' ')?;
+    let (path, version) = rest.split_at_checked(end)?;
+    (version.starts_with(b" HTTP/1.") && payload.ends_with(b"\r\n\r\n")).then_some(path)
 }
 
 /// A GET as browsers of devices send it; `{host}` is filled in when it is sent.

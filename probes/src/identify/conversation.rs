@@ -275,8 +275,13 @@ impl<'a> Conversation<'a> {
         }
         let choice = self.choice.as_ref()?;
         let has_version = choice.best.get("version").is_some();
+        let has_product = choice.best.get("product").is_some();
         let is_wanted = |probe: &ProbeRef| {
             let after = &probe.probe.after;
+            // Others' knowledge fills gaps: where a product is known, there is none.
+            if probe.foreign.is_some() && has_product {
+                return false;
+            }
             if &*probe.probe.id == "ssh-kex" {
                 let audits = self.identifier.config.ssh_audit && choice.best.name.as_str() == "ssh";
                 return audits && self.ssh_reply.is_empty();
@@ -366,6 +371,10 @@ impl<'a> Conversation<'a> {
         self.asked.insert(id.clone());
         if probe.probe.reserved {
             return self.call_from_reserved_port(probe).await;
+        }
+        // What is known of others' questions was learnt on connections that carried nothing else.
+        if probe.foreign.is_some() && matches!(self.open, Some(Open::Idle(_))) {
+            self.open = None;
         }
         for (number, step) in probe.steps.iter().enumerate() {
             let greets = probe.probe.greets && number == 0;

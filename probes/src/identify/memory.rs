@@ -9,6 +9,7 @@ use super::{
     IdentifyConfig,
     conversation::{BANNER, Conversation},
 };
+use crate::database::ProbeRef;
 
 /// After so long an endpoint is looked at in full again: what one question does not show may have changed.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -114,7 +115,8 @@ impl Conversation<'_> {
         } else {
             let most = self.identifier.most_daring();
             let mut probes = self.identifier.database.probes().into_iter();
-            let probe = probes.find(|probe| probe.probe.id == known.probe && probe.probe.safety <= most)?;
+            let may = |probe: &ProbeRef| probe.probe.safety <= most && probe.may_go_to(self.endpoint.port);
+            let probe = probes.find(|probe| probe.probe.id == known.probe && may(probe))?;
             self.ask_probe(&probe).await;
         }
         self.understand();

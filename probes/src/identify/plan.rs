@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::database::{Carrier, Database, Example, Family, ProbeRef, Safety};
+use crate::database::{Carrier, Database, Example, Family, Ports, ProbeRef, Safety};
 
 /// Tiers up to this are asked of every port that does not say what it is.
 const LAST_GENERAL_TIER: u8 = 4;
@@ -24,7 +24,7 @@ pub(super) struct Plan {
     /// Ports on which the usual service speaks first.
     greeting: HashSet<u16>,
     /// Ports on which TLS is spoken from the first byte.
-    tls: HashMap<u16, Arc<str>>,
+    tls: HashSet<u16>,
     /// Datagrams by port, for any port, and after a reading.
     udp: HashMap<u16, Vec<ProbeRef>>,
     udp_general: Vec<ProbeRef>,
@@ -47,6 +47,16 @@ pub(super) fn is_ot_port(port: u16) -> bool {
     )
 }
 
+impl ProbeRef {
+    /// Whether it may be sent to that port. Nobody here knows what others' questions do to a printer or a controller:
+    /// they never get one, whatever the policy allows.
+    pub(super) fn may_go_to(&self, port: u16) -> bool {
+        self.foreign.as_ref().is_none_or(|avoid| {
+            !is_print_port(port) && !is_ot_port(port) && !avoid.holds(self.probe.transport, port)
+        })
+    }
+}
+
 /// Whether a service speaks first: what it is asked follows a greeting, or nothing is asked and it is known unasked.
 fn greets(family: &Family) -> bool {
     let mut questions =
@@ -64,7 +74,7 @@ impl Plan {
             general: Vec::new(),
             follow_up: Vec::new(),
             greeting: HashSet::new(),
-            tls: HashMap::new(),
+            tls: HashSet::new(),
             udp: HashMap::new(),
             udp_general: Vec::new(),
             udp_follow_up: Vec::new(),
@@ -81,9 +91,7 @@ impl Plan {
             for port in family.ports.tcp.iter().chain(&family.ports.tls).chain(&family.ports.udp) {
                 plan.names.entry(*port).or_insert_with(|| Arc::clone(&service));
             }
-            for port in &family.ports.tls {
-                plan.tls.entry(*port).or_insert_with(|| Arc::clone(&service));
-            }
+            plan.tls.extend(&family.ports.tls);
         }
         plan
     }
@@ -98,16 +106,20 @@ impl Plan {
                 return;
             }
         }
-        let ports = database
-            .families()
-            .filter(|family| family.probes.iter().any(|own| own.id == probe.probe.id))
-            .map(|family| &family.ports);
+        self.tls.extend(probe.probe.ports.tls.iter().filter(|port| probe.may_go_to(**port)));
+        let of_file = || {
+            let families = database.families();
+            let own = |family: &&Family| family.probes.iter().any(|own| own.id == probe.probe.id);
+            families.filter(own).map(|family| &family.ports).collect()
+        };
+        let ports: Vec<&Ports> =
+            if probe.probe.ports.is_empty() { of_file() } else { vec![&probe.probe.ports] };
         for ports in ports {
             let (map, list): (_, Vec<u16>) = match probe.probe.transport {
                 Carrier::Tcp => (&mut self.usual, ports.tcp.iter().chain(&ports.tls).copied().collect()),
                 Carrier::Udp => (&mut self.udp, ports.udp.clone()),
             };
-            for port in list {
+            for port in list.into_iter().filter(|port| probe.may_go_to(*port)) {
                 map.entry(port).or_default().push(probe.clone());
             }
         }
@@ -122,12 +134,14 @@ impl Plan {
     /// Questions for this port, best first: those of its usual services, then the general ones.
     pub fn questions(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
         let usual = self.usual.get(&port).into_iter().flatten();
-        usual.chain(&self.general).filter(move |probe| probe.probe.safety <= most)
+        let may = move |probe: &&ProbeRef| probe.probe.safety <= most && probe.may_go_to(port);
+        usual.chain(&self.general).filter(may)
     }
 
     /// Whether the port's usual service waits for the client to speak.
     pub fn speaks_first(&self, port: u16) -> bool {
-        let waits = |probe: &ProbeRef| !probe.probe.greets && !probe.probe.reserved;
+        let waits =
+            |probe: &ProbeRef| !probe.probe.greets && !probe.probe.reserved && probe.foreign.is_none();
         self.usual.get(&port).is_some_and(|probes| probes.iter().any(waits))
     }
 
@@ -138,7 +152,9 @@ impl Plan {
 
     /// Questions that depend on a reading.
     pub fn follow_ups(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
-        let suits = move |probe: &&ProbeRef| !probe.probe.usual || self.is_usual(port, probe);
+        let suits = move |probe: &&ProbeRef| {
+            probe.may_go_to(port) && (!probe.probe.usual || self.is_usual(port, probe))
+        };
         self.follow_up.iter().filter(move |probe| probe.probe.safety <= most).filter(suits)
     }
 
@@ -154,16 +170,18 @@ impl Plan {
     /// Datagrams for this port, best first, and then those for any port.
     pub fn datagrams(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
         let usual = self.udp.get(&port).into_iter().flatten();
-        usual.chain(&self.udp_general).filter(move |probe| probe.probe.safety <= most)
+        let may = move |probe: &&ProbeRef| probe.probe.safety <= most && probe.may_go_to(port);
+        usual.chain(&self.udp_general).filter(may)
     }
 
     /// Datagrams that depend on a reading.
-    pub fn datagrams_after(&self, most: Safety) -> impl Iterator<Item = &ProbeRef> {
-        self.udp_follow_up.iter().filter(move |probe| probe.probe.safety <= most)
+    pub fn datagrams_after(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+        let may = move |probe: &&ProbeRef| probe.probe.safety <= most && probe.may_go_to(port);
+        self.udp_follow_up.iter().filter(may)
     }
 
     pub fn expects_tls(&self, port: u16) -> bool {
-        self.tls.contains_key(&port)
+        self.tls.contains(&port)
     }
 
     /// The service that usually has this port.
@@ -174,6 +192,6 @@ impl Plan {
     /// The best datagram for a port that is no more daring than `most`.
     pub fn udp_payload(&self, port: u16, most: Safety) -> Option<Arc<[u8]>> {
         let mut probes = self.udp.get(&port)?.iter();
-        probes.find(|probe| probe.probe.safety <= most)?.steps.first().cloned()
+        probes.find(|probe| probe.probe.safety <= most && !probe.probe.after_scan)?.steps.first().cloned()
     }
 }

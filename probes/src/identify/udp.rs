@@ -50,7 +50,7 @@ impl Conversation<'_> {
             Some(choice) => {
                 let name = choice.best.name.as_str();
                 let has_version = choice.best.get("version").is_some();
-                plan.datagrams_after(most)
+                plan.datagrams_after(self.endpoint.port, most)
                     .filter(is_new)
                     .find(|probe| !has_version && probe.probe.after.iter().any(|after| after == name))
                     .cloned()

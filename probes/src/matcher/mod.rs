@@ -18,7 +18,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 pub use reading::Reading;
 pub(crate) use reading::{Choice, choose};
-pub(crate) use template::{FILTERS, names as template_names};
+pub(crate) use template::{is_filter, names as template_names};
 
 use crate::{
     database::{Entry, Family},
@@ -40,6 +40,8 @@ struct Group {
     /// Entries without a required literal.
     always: Vec<usize>,
     literals: Vec<Vec<u8>>,
+    /// Where each literal stands in the list.
+    places: HashMap<Vec<u8>, usize>,
     /// Which entries each literal speaks for.
     owners: Vec<Vec<usize>>,
     automaton: OnceLock<Option<AhoCorasick>>,
@@ -50,6 +52,7 @@ struct Group {
 struct Compiled {
     entry: Arc<Entry>,
     service: Arc<str>,
+    ordered: bool,
     regex: Lazy,
     all: Vec<(String, Lazy)>,
     not: Vec<(String, Lazy)>,
@@ -60,6 +63,8 @@ struct Compiled {
 pub(crate) struct Hit {
     pub entry: Arc<Entry>,
     pub service: Arc<str>,
+    /// Of a file in which the first entry that reads a reply counts.
+    pub ordered: bool,
     /// The probe whose reply has it.
     pub probe: String,
     pub groups: BTreeMap<String, Vec<u8>>,
@@ -87,21 +92,20 @@ impl Index {
         for family in families {
             let service: Arc<str> = Arc::from(family.service.as_str());
             for entry in &family.entries {
-                index.add(entry, Arc::clone(&service));
+                index.add(entry, Arc::clone(&service), family.ordered);
             }
         }
         index
     }
 
-    fn add(&mut self, entry: &Entry, service: Arc<str>) {
+    fn add(&mut self, entry: &Entry, service: Arc<str>, ordered: bool) {
         let number = self.entries.len();
         let group = self.groups.entry(entry.field.clone()).or_default();
         match literals::required(&entry.regex) {
             Some(set) => {
                 for literal in set {
-                    let place = group.literals.iter().position(|known| *known == literal);
-                    let place = place.unwrap_or_else(|| {
-                        group.literals.push(literal);
+                    let place = *group.places.entry(literal).or_insert_with_key(|literal| {
+                        group.literals.push(literal.clone());
                         group.owners.push(Vec::new());
                         group.owners.len() - 1
                     });
@@ -122,6 +126,7 @@ impl Index {
             not: lazy(&entry.not),
             entry: Arc::new(entry.clone()),
             service,
+            ordered,
         });
     }
 
@@ -161,6 +166,7 @@ impl Index {
                     Hit {
                         entry: Arc::clone(&compiled.entry),
                         service: Arc::clone(&compiled.service),
+                        ordered: compiled.ordered,
                         probe: value.probe.clone(),
                         groups,
                     },
@@ -251,7 +257,7 @@ pub(crate) fn compile(regex: &str) -> Result<Regex, regex::Error> {
 }
 
 /// Whether an expression has a literal that the prefilter can look for.
-pub(crate) fn has_literal(regex: &str) -> bool {
+pub fn has_literal(regex: &str) -> bool {
     literals::required(regex).is_some()
 }
 

@@ -1,6 +1,9 @@
 //! Turns hits into readings, and picks one without mixing two.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use portreeve_model::{Alternative, Evidence, SafeText};
 
@@ -56,7 +59,8 @@ impl Reading {
         }
         let name = values.remove("name").unwrap_or_else(|| SafeText::from(&*hit.service));
         let version = values.get("version").map(SafeText::as_str);
-        let cpe = hit.entry.cpe.iter().map(|base| SafeText::from(cpe_name(base, version))).collect();
+        let names = hit.entry.cpe.iter().filter_map(|base| cpe_name(base, version, &hit.groups));
+        let cpe = names.map(SafeText::from).collect();
         Self {
             name,
             score: hit.entry.score,
@@ -86,7 +90,7 @@ impl Reading {
 
 /// The best of the hits, explained; `None` if there is none.
 pub(crate) fn choose(hits: &[Hit]) -> Option<Choice> {
-    let mut readings: Vec<_> = hits.iter().map(Reading::from_hit).collect();
+    let mut readings: Vec<_> = that_count(hits).into_iter().map(Reading::from_hit).collect();
     readings.sort_by_cached_key(Reading::rank);
     let (extras, mut readings): (Vec<_>, Vec<_>) = readings.into_iter().partition(|reading| reading.extra);
     if readings.is_empty() {
@@ -125,6 +129,25 @@ pub(crate) fn choose(hits: &[Hit]) -> Option<Choice> {
     Some(Choice { best, evidence, alternatives, stack })
 }
 
+/// Of files whose order decides, the first entry for each reply: those of the question that was asked first, then those
+/// of questions that it stands in for, then those for any reply. Of all other files every entry.
+fn that_count(hits: &[Hit]) -> Vec<&Hit> {
+    let mut first: HashMap<&str, (usize, usize)> = HashMap::new();
+    let nearness =
+        |hit: &Hit| hit.entry.on.iter().position(|on| *on == hit.probe).map_or(2, |place| place.min(1));
+    for (number, hit) in hits.iter().enumerate().filter(|(_, hit)| hit.ordered) {
+        let place = (nearness(hit), number);
+        first.entry(&hit.probe).and_modify(|known| *known = place.min(*known)).or_insert(place);
+    }
+    let is_first =
+        |number: usize, hit: &Hit| first.get(&*hit.probe).is_some_and(|(_, first)| *first == number);
+    hits.iter()
+        .enumerate()
+        .filter(|(number, hit)| !hit.ordered || is_first(*number, hit))
+        .map(|(_, hit)| hit)
+        .collect()
+}
+
 fn explain(reading: &Reading) -> Vec<Evidence> {
     std::iter::once("service")
         .chain(reading.values.keys().map(String::as_str))
@@ -155,13 +178,44 @@ fn product_and_version(reading: &Reading) -> Option<SafeText> {
     )
 }
 
-/// A CPE 2.3 formatted string (NISTIR 7695 6.2) from `part:vendor:product` and a version.
-pub(crate) fn cpe_name(base: &str, version: Option<&str>) -> String {
+/// A CPE 2.3 formatted string (NISTIR 7695 6.2) from `part:vendor:product` and a version, or from
+/// `part:vendor:product:version[:update[:edition[:language]]]`, where each is a template and `*` is any. `None` if vendor
+/// or product come to nothing.
+pub(crate) fn cpe_name(
+    base: &str,
+    version: Option<&str>,
+    groups: &BTreeMap<String, Vec<u8>>,
+) -> Option<String> {
+    let mut parts = base.split(':');
+    let part = parts.next()?;
+    let piece = |parts: &mut std::str::Split<'_, char>| attribute(parts.next()?, groups);
+    let (vendor, product) = (piece(&mut parts)?, piece(&mut parts)?);
+    if base.split(':').count() > 3 {
+        let mut rest = || piece(&mut parts).unwrap_or_else(|| "*".to_owned());
+        let (version, update, edition, language) = (rest(), rest(), rest(), rest());
+        return Some(format!(
+            "cpe:2.3:{part}:{vendor}:{product}:{version}:{update}:{edition}:{language}:*:*:*:*"
+        ));
+    }
     let (version, update) = version.map_or(("*".into(), "*".into()), |version| {
         let (version, update) = split_update(version);
         (quote(version), if update.is_empty() { "*".to_owned() } else { quote(update) })
     });
-    format!("cpe:2.3:{base}:{version}:{update}:*:*:*:*:*:*")
+    Some(format!("cpe:2.3:{part}:{vendor}:{product}:{version}:{update}:*:*:*:*:*:*"))
+}
+
+/// One attribute of a CPE name; `None` if it comes to nothing.
+fn attribute(template: &str, groups: &BTreeMap<String, Vec<u8>>) -> Option<String> {
+    if matches!(template, "*" | "-") || is_bound(template) {
+        return Some(template.to_owned());
+    }
+    let value = template::fill(template, groups)?;
+    Some(quote(&String::from_utf8_lossy(&value))).filter(|value| value != "*")
+}
+
+/// Whether a text is an attribute as it stands: what our own files write.
+fn is_bound(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'{') && text.contains('\\')
 }
 
 /// `9.2p1` is version 9.2, update p1; `4.96` has no update.
@@ -195,13 +249,29 @@ fn quote(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn name(base: &str, version: Option<&str>) -> Option<String> {
+        cpe_name(base, version, &BTreeMap::from([("g1".to_owned(), b"P9 mini".to_vec())]))
+    }
+
     #[test]
     fn versions_become_cpe_versions_and_updates() {
         assert_eq!(
-            cpe_name("a:openbsd:openssh", Some("9.2p1")),
-            "cpe:2.3:a:openbsd:openssh:9.2:p1:*:*:*:*:*:*"
+            name("a:openbsd:openssh", Some("9.2p1")).as_deref(),
+            Some("cpe:2.3:a:openbsd:openssh:9.2:p1:*:*:*:*:*:*")
         );
-        assert_eq!(cpe_name("a:x:y", Some("1.0~B+2")), r"cpe:2.3:a:x:y:1.0\~b\+2:*:*:*:*:*:*:*");
-        assert_eq!(cpe_name("a:x:y", None), "cpe:2.3:a:x:y:*:*:*:*:*:*:*:*");
+        assert_eq!(name("a:x:y", Some("1.0~B+2")).as_deref(), Some(r"cpe:2.3:a:x:y:1.0\~b\+2:*:*:*:*:*:*:*"));
+        assert_eq!(name("a:x:y", None).as_deref(), Some("cpe:2.3:a:x:y:*:*:*:*:*:*:*:*"));
+    }
+
+    #[test]
+    fn a_cpe_name_may_have_a_version_of_its_own() {
+        for (base, want) in [
+            ("o:x:pump_os:*", Some("cpe:2.3:o:x:pump_os:*:*:*:*:*:*:*:*")),
+            ("h:x:{g1}:-", Some("cpe:2.3:h:x:p9_mini:-:*:*:*:*:*:*:*")),
+            ("a:x:y:{g2?}:{g1?}:pro:en", Some("cpe:2.3:a:x:y:*:p9_mini:pro:en:*:*:*:*")),
+            ("a:x:{g2?}:1", None),
+        ] {
+            assert_eq!(name(base, Some("9")).as_deref(), want, "{base}");
+        }
     }
 }

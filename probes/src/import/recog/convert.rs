@@ -124,9 +124,8 @@ impl Converted {
             service: source.service.to_owned(),
             family: source.family.to_owned(),
             origin: Some("recog".to_owned()),
-            ports: Default::default(),
-            probes: Vec::new(),
             entries,
+            ..Family::default()
         };
         let checked = Database::checked_alone(name, &mut family);
         for (id, reason) in &checked {

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use portreeve_model::SafeText;
 use portreeve_probes::{Database, DatabaseError};
 
 use super::{UserDatabase, database};
@@ -50,13 +51,18 @@ fn test(path: Option<&Path>, alone: bool, user: &UserDatabase) -> Result<(), Fai
 }
 
 fn stats(folder: Option<&Path>, user: &UserDatabase) -> Result<(), Failure> {
-    let stats = database(folder, user)?.stats();
+    let database = database(folder, user)?;
+    let stats = database.stats();
     println!("families {}", stats.families);
     println!("services {}", stats.services);
     println!("products {}", stats.products);
     println!("probes   {}", stats.probes);
     println!("entries  {}", stats.entries);
     println!("examples {}", stats.examples);
+    for (file, licence) in database.not_redistributable() {
+        let [file, licence] = [file, licence].map(SafeText::from);
+        println!("{file} is not redistributable ({licence}): do not hand it on");
+    }
     Ok(())
 }
 
