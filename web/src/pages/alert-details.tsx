@@ -21,6 +21,27 @@ export function AlertDetails({ alert }: { alert: Alert }) {
   const inventory = firstScanOf(alert.detail);
   const elsewhere: [string, ReactNode][] =
     places.length > 1 ? [["Places", <Places key="w" places={places} more={more} />]] : [];
+  const aboutHost: [string, ReactNode][] = alert.ip
+    ? [
+        [
+          "Host",
+          alert.host_id != null ? (
+            <HostLink
+              key="h"
+              id={alert.host_id}
+              name={alert.hostname ?? alert.ip ?? `host ${alert.host_id}`}
+            />
+          ) : (
+            alert.ip
+          ),
+        ],
+        [
+          "Same port elsewhere",
+          alert.port == null ? null : <PortLink key="p" port={alert.port} protocol={alert.protocol} />,
+        ],
+        ["Note on the host", alert.user_comment],
+      ]
+    : [];
   return (
     <div className="grid gap-x-8 gap-y-4 border-t border-line/70 bg-panel px-4 py-3 lg:grid-cols-2">
       <div className="flex min-w-0 flex-col gap-4">
@@ -28,23 +49,7 @@ export function AlertDetails({ alert }: { alert: Alert }) {
           items={[
             ["Raised", <Time key="t" at={alert.created_at} exact />],
             ["Network", <NetworkLink key="n" id={alert.network_id} name={alert.network_name} />],
-            [
-              "Host",
-              alert.host_id != null ? (
-                <HostLink
-                  key="h"
-                  id={alert.host_id}
-                  name={alert.hostname ?? alert.ip ?? `host ${alert.host_id}`}
-                />
-              ) : (
-                alert.ip
-              ),
-            ],
-            [
-              "Same port elsewhere",
-              alert.port == null ? null : <PortLink key="p" port={alert.port} protocol={alert.protocol} />,
-            ],
-            ["Note on the host", alert.user_comment],
+            ...aboutHost,
             ...elsewhere,
           ]}
         />
@@ -83,12 +88,15 @@ export function AlertDetails({ alert }: { alert: Alert }) {
 /** Where all of an alert is that is about more than one place. */
 function Places({ places, more }: { places: readonly string[]; more: number }) {
   return (
-    <ul aria-label="Places" className="max-h-48 overflow-y-auto figures foreign">
-      {places.map((place) => (
-        <li key={place}>{place}</li>
-      ))}
-      {more > 0 && <li>and {count(more)} more</li>}
-    </ul>
+    // Long ones scroll, by keyboard too.
+    <div role="group" aria-label="All places" tabIndex={0} className="max-h-48 overflow-y-auto">
+      <ul aria-label="Places" className="figures foreign">
+        {places.map((place) => (
+          <li key={place}>{place}</li>
+        ))}
+        {more > 0 && <li>and {count(more)} more</li>}
+      </ul>
+    </div>
   );
 }
 
