@@ -15,6 +15,15 @@ const BANNERS: [(&str, &str); 3] = [
     ("something unknown", "\\x00\\x17zq 83 hallo\\x01\\xff\\xfe"),
 ];
 
+/// An answer of ordinary length to an HTTP question, in the database's notation: headers, and a page of 3 kB.
+fn page() -> String {
+    let head = "HTTP/1.1 200 OK\\r\\nDate: Sun, 22 Nov 2026 10:00:00 GMT\\r\\nServer: Apache/2.4.62 (Debian)\\r\\n\
+        X-Powered-By: PHP/8.2.28\\r\\nSet-Cookie: session=4f1d; path=/; HttpOnly\\r\\nVary: Accept-Encoding\\r\\n\
+        Content-Type: text/html; charset=UTF-8\\r\\n\\r\\n<!DOCTYPE html>\\n<html lang=\\x22en\\x22><head><title>Start</title>";
+    let line = "<p class=\\x22entry\\x22><a href=\\x22/articles/17\\x22>What a server that nobody knows has to say</a></p>\\n";
+    [head, &line.repeat(36), "</body></html>\\n"].concat()
+}
+
 fn replies(criterion: &mut Criterion) {
     let database = Database::builtin();
     let mut group = criterion.benchmark_group("reply");
@@ -25,6 +34,12 @@ fn replies(criterion: &mut Criterion) {
             bencher.iter(|| database.read(black_box("banner"), black_box(reply)));
         });
     }
+    let page = page();
+    let read = database.read("http-get", &page).expect("the notation");
+    assert!(format!("{read:?}").contains("Apache"), "{read:?}");
+    group.bench_function("an HTTP answer of 3 kB", |bencher| {
+        bencher.iter(|| database.read(black_box("http-get"), black_box(&page)));
+    });
     group.finish();
 }
 

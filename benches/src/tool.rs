@@ -170,7 +170,7 @@ impl Tools {
     /// run, so it runs once a port.
     pub fn commands(&self, tool: &Tool, work: &Work, folder: &Path) -> Vec<Vec<OsString>> {
         match tool {
-            Tool::Portreeve { backend, threads } => vec![self.ours(work, backend, *threads, folder)],
+            Tool::Portreeve { backend, threads } => vec![self.our_command(work, backend, *threads, folder)],
             Tool::Masscan { noreset } => vec![masscan(work, *noreset, folder)],
             Tool::Zmap { threads } => {
                 let ports = work.ports.iter().flat_map(|range| range.clone());
@@ -179,7 +179,12 @@ impl Tools {
         }
     }
 
-    fn ours(&self, work: &Work, backend: &str, threads: u8, folder: &Path) -> Vec<OsString> {
+    /// The binary under test.
+    pub fn ours(&self) -> &Path {
+        &self.ours
+    }
+
+    fn our_command(&self, work: &Work, backend: &str, threads: u8, folder: &Path) -> Vec<OsString> {
         let rate = work.rate.unwrap_or(u32::MAX).to_string();
         let mut words = Vec::new();
         if threads > 0 {

@@ -1,6 +1,7 @@
 //! What is measured. Each row is one kind of work; each of its entries is a competitor.
 
 mod flood;
+mod generate;
 mod jobs;
 mod memory;
 mod pace;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Row> {
     rows.extend(pace::rows());
     rows.extend(start::rows());
     rows.push(memory::row());
+    rows.push(generate::row());
     rows.extend(flood::rows());
     rows
 }

@@ -248,6 +248,14 @@ fn offline_says_what_would_be_sent_and_sends_nothing() {
     let mut lines: Vec<_> = probes.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["sctp 2905 127.0.0.1", &format!("tcp {port} 127.0.0.1"), "udp 53 127.0.0.1"]);
+    let told = stdout(&succeeded(&scan(&["--offline", "--json", "--seed", "5", "-p", "80,443"])));
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["ranges"], json!([{ "first": "127.0.0.1", "last": "127.0.0.1" }]));
+    assert_eq!((&told["probes"], &told["ports"], &told["seed"]), (&json!(2), &json!("80,443"), &json!(5)));
+    assert_eq!((&told["made"]["frames"], &told["made"]["complete"]), (&json!(2), &json!(true)));
+    let listed = stdout(&succeeded(&scan(&["--dry-run", "--json", "-p", "80"])));
+    let listed: Value = serde_json::from_str(&listed).expect("one line of JSON");
+    assert_eq!(listed, json!({ "address": "127.0.0.1", "transport": "tcp", "port": 80 }));
     assert!(listening.accept().is_err(), "nobody connected");
 }
 

@@ -21,8 +21,8 @@ use crate::{
     clock,
     exit::{Exit, Failure, missing_rights},
     journal::{Journal, Resumed},
-    offline,
-    output::{Findings, Output, Results, Run, print},
+    offline::{self, Offline},
+    output::{Findings, Output, Results, Run},
     rights,
     settings::ScanSettings,
     status::Status,
@@ -179,34 +179,6 @@ impl Plan {
         Ok(Some(journal))
     }
 
-    /// What would be sent.
-    fn describe(&self) -> String {
-        let config = &self.config;
-        let ports = config.ports.len().max(1) as u128;
-        let probes = config.targets.len() * ports / u128::from(self.shard.count.max(1));
-        let seconds = probes as f64 / f64::from(config.rate.0.max(1));
-        let mut text = format!("{}:\n", count(config.targets.len(), "address", "es"));
-        for (first, last) in config.targets.ranges() {
-            let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
-            text.push_str(&format!("  {range}\n"));
-        }
-        if config.ports.is_empty() {
-            text.push_str(&format!("no ports: hosts only, by {}\n", config.host_probes));
-        } else {
-            text.push_str(&format!("{}: {}\n", count(config.ports.len(), "port", "s"), config.ports));
-        }
-        text.push_str(&format!(
-            "part {} of {}, seed {}, {} packets per second, {} retries: {probes} probes in about {seconds:.0} s without \
-             retries\n",
-            self.shard.index + 1,
-            self.shard.count,
-            config.seed,
-            config.rate.0,
-            config.retries,
-        ));
-        text
-    }
-
     /// Whether datagrams are sent, whose contents the probe database has. Without them, and without identification,
     /// nobody waits for it to be read.
     fn has_datagrams(&self) -> bool {
@@ -220,10 +192,11 @@ impl Plan {
         identify: bool,
     ) -> Result<(), Failure> {
         if how.send.offline {
-            return print(&format!("{}{}", self.describe(), offline::measure(&self.config)?));
+            let Part { index, count } = self.shard;
+            return Offline::measure(&self.config, index, count)?.print(how.output);
         }
         if how.send.dry_run {
-            return offline::list(&self.config);
+            return offline::list(&self.config, how.output);
         }
         how.stop_file.must_be_absent()?;
         let mut output = Output::open(how.output)?;
