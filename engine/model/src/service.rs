@@ -19,6 +19,8 @@ pub enum Verdict {
     NotProbed,
     /// Accepts, and says nothing to anything.
     Silent,
+    /// As every port of its host it accepts and has nothing to say: something in front of the host accepts for it.
+    SynProxy,
     /// Endless or dripping output: a trap, not a service.
     Tarpit,
     /// The port no longer accepted connections.

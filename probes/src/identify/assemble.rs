@@ -89,8 +89,12 @@ pub(super) fn not_probed(held: &Conversation<'_>, usual: Option<&str>) -> Servic
 /// The result for a port of a host on which every port accepts and none says anything.
 pub(super) fn hollow(held: &Conversation<'_>) -> Service {
     let mut service = service(held, None);
-    let source = SafeText::from("every port of this host accepts and says nothing: a SYN proxy or a trap");
-    service.evidence.push(Evidence { field: SafeText::from("verdict"), source, entry: None });
+    if matches!(service.verdict, Verdict::ClosedAfterAccept | Verdict::Silent) {
+        service.verdict = Verdict::SynProxy;
+        let source =
+            SafeText::from("every port of this host accepts and says nothing: a SYN proxy or a trap");
+        service.evidence.push(Evidence { field: SafeText::from("verdict"), source, entry: None });
+    }
     service
 }
 

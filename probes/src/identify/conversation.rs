@@ -160,7 +160,9 @@ impl<'a> Conversation<'a> {
     pub async fn hold(mut self) -> Service {
         let service = self.converse().await;
         match service.verdict {
-            Verdict::ClosedAfterAccept | Verdict::Silent | Verdict::Tarpit => self.turn.note_port(true),
+            Verdict::ClosedAfterAccept | Verdict::Silent | Verdict::SynProxy | Verdict::Tarpit => {
+                self.turn.note_port(true);
+            }
             Verdict::NotProbed | Verdict::Unreachable => {}
             _ => self.turn.note_port(false),
         }

@@ -5244,6 +5244,7 @@ export interface components {
       | "needs-client-certificate"
       | "not-probed"
       | "silent"
+      | "syn-proxy"
       | "tarpit"
       | "unreachable"
       | "unrecognised";

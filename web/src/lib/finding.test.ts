@@ -56,6 +56,7 @@ test("lists each host key once", () => {
 
 test("says verdicts in sentences and notes without marks", () => {
   expect(verdictText("tarpit")).toMatch(/^A trap/);
+  expect(verdictText("syn-proxy")).toContain("every port of its host");
   expect(note("[FAIL] broken hash")).toBe("broken hash");
   expect([isOldTls("TLSv1.1"), isOldTls("TLSv1.2")]).toEqual([true, false]);
 });

@@ -124,6 +124,7 @@ pub(crate) fn service_name(service: &Service) -> String {
         (None, Verdict::NeedsClientCertificate) => "TLS, wants a certificate".to_owned(),
         (None, Verdict::NotProbed) => "not asked".to_owned(),
         (None, Verdict::Silent) => "silent".to_owned(),
+        (None, Verdict::SynProxy) => "SYN proxy".to_owned(),
         (None, Verdict::Tarpit) => "tarpit".to_owned(),
         (None, Verdict::Unreachable) => "gone".to_owned(),
         (None, Verdict::Identified | Verdict::Unrecognised) => "?".to_owned(),
