@@ -12,6 +12,7 @@ use portreeve_probes::{
     device::Kind as Device,
     files::{
         Avoid, Carrier, Condition, Entry, Family, Ports, Probe as Question, Safety, escape, has_literal,
+        is_delicate_port,
     },
 };
 
@@ -31,6 +32,8 @@ const PROTOCOL: u8 = 65;
 const SOFT: u8 = 60;
 /// The most bytes that a question may have.
 const MAX_PAYLOAD: usize = 1232;
+/// The most soft answers for one service that lead to further questions.
+const MAX_SOFT: usize = 64;
 /// Asked of every port, after all questions of ours; of usual ports; only after what leads to it.
 const EVERY_PORT: u8 = 4;
 const USUAL_PORTS: u8 = 5;
@@ -102,10 +105,10 @@ impl<'a> Converter<'a> {
                     report.probes_known += 1;
                     vec![id.to_owned()]
                 }
-                _ if probe.payload.len() > MAX_PAYLOAD => {
-                    let reason = format!("sends more than {MAX_PAYLOAD} bytes, so it is not asked");
+                _ if why_not_asked(probe).is_some() => {
+                    let reason = why_not_asked(probe).unwrap_or_default();
                     report.left_out.push(note(probe.place, &probe.name, &reason));
-                    Vec::new()
+                    known.map(|(id, _)| id.to_owned()).into_iter().collect()
                 }
                 Some((id, false)) => vec![own, id.to_owned()],
                 None => vec![own],
@@ -180,10 +183,17 @@ impl<'a> Converter<'a> {
         values
     }
 
-    fn questions(&self, entries: &[(usize, &Match, Entry)], intensity: u8) -> Vec<Question> {
+    fn questions(&mut self, entries: &[(usize, &Match, Entry)], intensity: u8) -> Vec<Question> {
         let mut soft: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (_, answer, entry) in entries.iter().filter(|(_, answer, _)| answer.soft) {
-            soft.entry(&answer.service).or_default().push(&entry.id);
+            let known = soft.entry(&answer.service).or_default();
+            if known.len() < MAX_SOFT {
+                known.push(&entry.id);
+            } else {
+                let reason =
+                    format!("more than {MAX_SOFT} soft answers name the service: this one leads no further");
+                self.report.dropped.push(note(answer.place, &answer.service, &reason));
+            }
         }
         let mut questions = Vec::new();
         for (number, probe) in self.file.probes.iter().enumerate() {
@@ -203,6 +213,17 @@ impl<'a> Converter<'a> {
         }
         questions
     }
+}
+
+/// Why a question is not asked at all.
+fn why_not_asked(probe: &Probe) -> Option<String> {
+    let mut ports = probe.ports.iter().chain(&probe.ssl_ports).peekable();
+    if probe.payload.len() > MAX_PAYLOAD {
+        return Some(format!("sends more than {MAX_PAYLOAD} bytes, so it is not asked"));
+    }
+    // Where it belongs it may not go, and elsewhere it has nothing to seek.
+    let is_delicate = ports.peek().is_some() && ports.all(|port| is_delicate_port(*port));
+    is_delicate.then(|| "is for printers or industrial controllers alone, so it is not asked".to_owned())
 }
 
 /// The replies to a probe and to those that fall back on it; for what is said unasked, to all of its protocol.
@@ -325,5 +346,81 @@ fn note(place: Place, what: &str, reason: &str) -> Note {
         column: place.column,
         what: SafeText::from(what),
         reason: SafeText::from(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reader::read;
+
+    fn converted(text: &str) -> (Family, Report) {
+        convert(&read(text.as_bytes()).expect("grammatical"), 2)
+    }
+
+    #[test]
+    fn answers_read_what_the_original_tries_them_on() {
+        let (family, report) = converted(
+            "Probe TCP NULL q||\nmatch greeting m|^hello pump|\nmatch short m|^h|\n\
+             Probe TCP Page q|GET / HTTP/1.0\\r\\n\\r\\n|\nrarity 1\nports 80\nmatch page m|^page|\n\
+             Probe TCP Other q|other|\nfallback Page\nrarity 9\nmatch other m|^other|\n\
+             Probe UDP Other q|other|\nfallback Page\nports 7000\nmatch datagram m|^data|\n\
+             Probe TCP Last q|last|\nfallback Other\nmatch last m|^last|\n",
+        );
+        let on: Vec<_> = family.entries.iter().map(|entry| entry.on.join(" ")).collect();
+        let (page, other, datagram, last) =
+            ("nmap-001-tcp-Page", "nmap-002-tcp-Other", "nmap-003-udp-Other", "nmap-004-tcp-Last");
+        assert_eq!(
+            on,
+            [
+                String::new(),
+                format!("banner {page} http-get {other} {last}"),
+                format!("{page} http-get {other} {datagram}"),
+                format!("{other} {last}"),
+                datagram.to_owned(),
+                last.to_owned(),
+            ]
+        );
+        let tiers: Vec<_> = family.probes.iter().map(|probe| (&*probe.id, probe.tier)).collect();
+        assert_eq!(
+            tiers,
+            [(page, EVERY_PORT), (other, FOLLOW_UP), (datagram, USUAL_PORTS), (last, FOLLOW_UP)]
+        );
+        assert!(family.probes.iter().all(|probe| probe.safety == Safety::Noisy));
+        assert!(report.left_out.is_empty(), "{report:?}");
+    }
+
+    #[test]
+    fn what_we_ask_of_every_port_anyway_is_not_asked_twice() {
+        let general = |probe: &Question| probe.tier <= EVERY_PORT && probe.path.is_none() && !probe.greets;
+        let database = Database::builtin();
+        let (id, stands_in) = database.asking(Carrier::Tcp, b"\r\n\r\n").unwrap_or(("", false));
+        let (family, report) =
+            converted("Probe TCP Lines q|\\r\\n\\r\\n|\nrarity 1\nmatch pump m|^what pump|\n");
+        assert_eq!(family.probes.is_empty(), stands_in);
+        assert_eq!(report.probes_known, usize::from(stands_in));
+        assert!(!stands_in || family.entries[0].on == [id]);
+        assert!(family.probes.iter().all(general));
+    }
+
+    #[test]
+    fn questions_for_printers_and_controllers_alone_are_not_asked() {
+        let (family, report) = converted(
+            "Probe TCP Print q|print|\nrarity 1\nports 9100,9101\nmatch pump m|^pump|\n\
+             Probe TCP Both q|both|\nrarity 1\nports 9100,80\nmatch pump m|^pump|\n",
+        );
+        assert_eq!(family.probes.len(), 1);
+        assert_eq!(report.left_out.len(), 2, "{report:?}");
+        assert_eq!(report.reasons["probe not asked"], 1);
+    }
+
+    #[test]
+    fn soft_answers_and_answers_without_product_are_less_sure() {
+        let (family, _) = converted(
+            "Probe TCP NULL q||\nmatch ssl/pump m|^hard pump| p/Pump/\nmatch pump m|^bare pump|\n\
+             softmatch pump m|^soft pump| p/Pump/\n",
+        );
+        let scores: Vec<_> = family.entries.iter().map(|entry| (entry.score, &*entry.set["name"])).collect();
+        assert_eq!(scores, [(75, "pump"), (65, "pump"), (60, "pump")]);
     }
 }

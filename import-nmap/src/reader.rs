@@ -18,6 +18,8 @@ const MAX_MATCHES: usize = 50_000;
 const MAX_NAME: usize = 64;
 const MAX_FALLBACKS: usize = 17;
 const MAX_FIELDS: usize = 32;
+/// Ports named by all probes together.
+const MAX_PORTS: usize = 300_000;
 /// Pairs of an answer and a probe in whose replies it is sought.
 const MAX_PAIRS: usize = 2_000_000;
 
@@ -150,6 +152,7 @@ struct Reader {
     file: File,
     names: HashSet<(bool, String)>,
     matches: usize,
+    ports: usize,
     has_exclude: bool,
 }
 
@@ -161,12 +164,16 @@ impl Reader {
             b"Probe" => self.probe(cursor),
             b"fallback" => {
                 let names = fallbacks(cursor)?;
-                self.open(begin)?.fallbacks.extend(names);
+                let known = &mut self.open(begin)?.fallbacks;
+                known.extend(names);
+                if known.len() > MAX_FALLBACKS {
+                    return Err(begin.error(format!("more than {MAX_FALLBACKS} fallbacks")));
+                }
                 Ok(())
             }
             b"match" => self.answer(begin, cursor, false),
             b"ports" => {
-                let ports = ports(cursor)?;
+                let ports = self.some_ports(cursor)?;
                 self.open(begin)?.ports.extend(ports);
                 Ok(())
             }
@@ -176,7 +183,7 @@ impl Reader {
             }
             b"softmatch" => self.answer(begin, cursor, true),
             b"sslports" => {
-                let ports = ports(cursor)?;
+                let ports = self.some_ports(cursor)?;
                 self.open(begin)?.ssl_ports.extend(ports);
                 Ok(())
             }
@@ -198,6 +205,16 @@ impl Reader {
     /// The probe that a line belongs to.
     fn open(&mut self, place: Place) -> Result<&mut Probe, SyntaxError> {
         self.file.probes.last_mut().ok_or_else(|| place.error("stands before the first Probe"))
+    }
+
+    fn some_ports(&mut self, cursor: &mut Cursor<'_>) -> Result<BTreeSet<u16>, SyntaxError> {
+        let place = cursor.place();
+        let ports = ports(cursor)?;
+        self.ports += ports.len();
+        if self.ports > MAX_PORTS {
+            return Err(place.error(format!("more than {MAX_PORTS} ports in all")));
+        }
+        Ok(ports)
     }
 
     fn exclude(&mut self, begin: Place, cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
@@ -341,9 +358,6 @@ fn fallbacks(cursor: &mut Cursor<'_>) -> Result<Vec<(String, Place)>, SyntaxErro
         let word = cursor.take_while(|byte| byte != b',' && !is_blank(byte));
         let text = std::str::from_utf8(word).ok().filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| place.error("the name of a probe is expected here"))?;
-        if names.len() >= MAX_FALLBACKS {
-            return Err(place.error(format!("more than {MAX_FALLBACKS} fallbacks")));
-        }
         names.push((text.to_owned(), place));
         cursor.skip_blanks();
         if !cursor.takes(b",") {
@@ -548,6 +562,7 @@ match valve m@a|b@si p|Valve/2| i/x, y/ h/$2/ o/Valve OS/ d/specialized/
             ("Probe TCP x q|a|\nrarity 0\n", 2, 8, "from 1 to 9"),
             ("Probe TCP x q|a|\ntotalwaitms 50\n", 2, 13, "300000"),
             ("Probe TCP x q|a|\nfallback x,y\n", 2, 12, "no probe"),
+            ("Probe TCP x q|a|\nfallback x,x,x,x,x,x,x,x,x\nfallback x,x,x,x,x,x,x,x,x\n", 3, 1, "fallbacks"),
             ("Exclude T:9100\nExclude 1\n", 2, 1, "second Exclude"),
             ("Exclude T:http\n", 1, 11, "number"),
         ] {
@@ -573,6 +588,8 @@ match valve m@a|b@si p|Valve/2| i/x, y/ h/$2/ o/Valve OS/ d/specialized/
         let pattern = format!("Probe TCP x q|a|\nmatch x m|{}|\n", "a".repeat(MAX_PATTERN + 1));
         assert!(read(pattern.as_bytes()).expect_err("long").reason.contains("longer"));
         let many: Vec<String> = (0..=MAX_PROBES).map(|number| format!("Probe TCP p{number} q|a|")).collect();
+        let ports = "Probe TCP x q|a|\nports 0-65535\n".to_owned() + &"ports 0-65535\n".repeat(4);
+        assert!(read(ports.as_bytes()).expect_err("many").reason.contains("ports in all"));
         assert!(read(many.join("\n").as_bytes()).expect_err("many").reason.contains("more than"));
     }
 }

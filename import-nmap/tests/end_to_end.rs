@@ -269,6 +269,24 @@ fn the_file_is_marked_and_in_the_form_of_all_files() {
     assert_eq!(Database::fmt("nmap.toml", &text).expect("a database file"), text);
 }
 
+/// The safety of imported questions does not hang on who wrote the file.
+#[test]
+fn questions_of_others_pass_the_checks_that_ours_pass() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("other.toml");
+    let probes = "[[probe]]\nid = 'o-1'\nsend = ['x']\ntier = 4\nsafety = 'print'\n\
+                  [[probe]]\nid = 'o-2'\nsend = ['x']\npath = '/'\nafter = ['o/none']\ntier = 4\n";
+    let head = "schema = 1\nservice = 'other'\nfamily = 'test'\norigin = 'other'\n";
+    fs::write(&path, format!("{head}{probes}")).expect("written");
+    let error = Database::builtin().with_files(std::slice::from_ref(&path)).expect_err("refused").to_string();
+    for part in ["o-1: of another's origin", "o-2: give one of send", "o-2: after \"o/none\""] {
+        assert!(error.contains(part), "{part:?} is not in\n{error}");
+    }
+    fs::write(&path, head.replace("origin = 'other'", "untested = true")).expect("written");
+    let error = Database::builtin().with_files(&[path]).expect_err("refused").to_string();
+    assert!(error.contains("untested is for files of another's origin"), "{error}");
+}
+
 #[test]
 fn what_is_left_out_is_counted_and_named() {
     let report: serde_json::Value =

@@ -33,6 +33,7 @@ pub use database::{Database, DatabaseError, Finding, Stats};
 pub mod files {
     pub use crate::{
         database::{Avoid, Carrier, Condition, Entry, Example, Family, Layer, Ports, Probe, Safety, escape},
+        identify::is_delicate_port,
         matcher::has_literal,
     };
 }

@@ -9,6 +9,8 @@ mod emit;
 mod node;
 mod parse;
 mod resolve;
+#[cfg(test)]
+mod twin;
 
 use node::Node;
 
@@ -24,6 +26,9 @@ pub enum Untranslatable {
     /// `(?(…)…)`.
     #[error("a conditional group")]
     Condition,
+    /// `(a*)*`.
+    #[error("an endless repetition of what may be empty")]
+    EmptyRound,
     /// `$` where more follows, or inside of what a used group remembers.
     #[error("an end of text that is not at the end")]
     EndInside,
@@ -60,6 +65,7 @@ impl Untranslatable {
             Self::Atomic => "atomic group",
             Self::BackReference => "back-reference",
             Self::Condition => "conditional group",
+            Self::EmptyRound => "empty repetition",
             Self::EndInside => "end inside",
             Self::Escape(_) => "escape",
             Self::LookAround => "look-around",
@@ -140,6 +146,8 @@ mod tests {
             ("[[a&&b~~-]", r"[\&\-\[ab\~]"),
             (r"[\w-z]", r"[\-0-9A-Z_a-z]"),
             (r"[[:alpha:][:^digit:]]", r"\D"),
+            ("[[.][[=a][[:x]", r"[\.\[][=\[a][:\[x]"),
+            ("(?i)[[:^upper:]][[:lower:]]", "[^A-Za-z][A-Za-z]"),
             ("a|b(?:c|)", "(?:a|b(?:c|))"),
             (r"\Qa.b\E\.", r"a\.b\."),
             (r".\N\h\H", r"[^\n][^\n][\t \xa0][^\t \xa0]"),
@@ -186,6 +194,7 @@ mod tests {
             (r"^[^\r]++\r", r"^[^\r]+\r"),
             (r"^\d++$", r"^\d+\n?\z"),
             (r"^(?>ab)c", "^abc"),
+            (r"^(?>\d+)x", r"^\d+x"),
             (r"a(?>b|bc)", "a(?:b|bc)"),
             (r"^a*+b?", "^a*b?"),
             (r"^(?:\d++\.)+x", r"^(?:\d+\.)+x"),
@@ -210,7 +219,9 @@ mod tests {
             assert_eq!(ours(pattern), regex, "{pattern}");
             compiled(regex);
         }
-        for pattern in ["a(?=b)c?d", "a(?=bc)b", "(?<=a)b", "(?<!a)b", "x(?!abc)a", "(?:(?!ab).)*c"] {
+        for pattern in
+            ["a(?=b)c?d", "a(?=bc)b", "(?<=a)b", "(?<!a)b", "x(?!abc)a", "(?:(?!ab).)*c", "(a(?=b))"]
+        {
             assert_eq!(translated(pattern), Err(Untranslatable::LookAround), "{pattern}");
         }
     }
@@ -246,6 +257,8 @@ mod tests {
             (r"a\", Malformed),
             (r"\x{100}", Malformed),
             ("^*a", RepeatedAssertion),
+            ("(a*)*b", EmptyRound),
+            (r"(?:|\ba?)+", EmptyRound),
         ] {
             assert_eq!(translated(pattern), Err(reason), "{pattern}");
         }

@@ -70,6 +70,18 @@ impl Node {
         }
     }
 
+    /// Whether it can match without taking a byte.
+    pub fn may_be_empty(&self) -> bool {
+        match self {
+            Self::Edge(_) | Self::End | Self::Look { .. } | Self::Start | Self::VeryEnd => true,
+            Self::Set(_) => false,
+            Self::Atomic(inner) | Self::Group { inner, .. } => inner.may_be_empty(),
+            Self::Choice(branches) => branches.iter().any(Self::may_be_empty),
+            Self::Repeat { inner, least, .. } => *least == 0 || inner.may_be_empty(),
+            Self::Row(row) => row.iter().all(Self::may_be_empty),
+        }
+    }
+
     /// How many bytes it takes, if always the same.
     pub fn width(&self) -> Option<u32> {
         match self {
@@ -104,10 +116,6 @@ impl Node {
     /// Whether it remembers anything.
     pub fn has_group(&self) -> bool {
         self.any(&|node| matches!(node, Self::Group { .. }))
-    }
-
-    pub fn has_end(&self) -> bool {
-        self.any(&|node| matches!(node, Self::End))
     }
 
     fn any(&self, is_such: &dyn Fn(&Self) -> bool) -> bool {

@@ -47,9 +47,7 @@ impl Parser<'_> {
     fn row(&mut self, depth: usize) -> Result<Node, Untranslatable> {
         let mut row = Vec::new();
         while let Some(&byte) = self.rest.first().filter(|byte| !matches!(byte, b'|' | b')')) {
-            let before = self.rest;
             let Some(atom) = self.atom(byte, depth)? else { continue };
-            debug_assert!(self.rest.len() < before.len());
             match atom {
                 Atom::Repeatable(node) => row.push(self.repeated(node)?),
                 Atom::Literal(bytes) => row.extend(bytes.iter().map(|&byte| self.literal(byte))),
@@ -61,7 +59,8 @@ impl Parser<'_> {
                 }
             }
         }
-        Ok(Node::Row(row))
+        let only = if row.len() == 1 { row.pop() } else { None };
+        Ok(only.unwrap_or(Node::Row(row)))
     }
 
     /// One thing; nothing for what only changes modes.
@@ -102,12 +101,11 @@ impl Parser<'_> {
                     self.rest.split_at_checked(end.unwrap_or(self.rest.len())).unwrap_or_default();
                 self.rest = rest;
                 self.takes(br"\E");
-                // What is repeated after it is its last byte alone.
-                let Some((last, before)) = text.split_last() else { return Ok(None) };
+                // Its last byte alone would be repeated: nobody writes that.
                 if self.quantifier_comes() {
                     return Err(Untranslatable::Escape('Q'));
                 }
-                Atom::Literal([before, &[*last]].concat())
+                Atom::Literal(text.to_vec())
             }
             b'Z' => Atom::Assertion(Node::End),
             b'b' => Atom::Assertion(Node::Edge(true)),
@@ -248,13 +246,13 @@ impl Parser<'_> {
 
     /// `[:alpha:]` after its first bracket. Nothing if no such name is closed here: then the bracket is a byte.
     fn named_class(&mut self) -> Result<Option<Bytes>, Untranslatable> {
-        let Some(end) = self.rest.windows(2).position(|pair| pair == b":]") else { return Ok(None) };
+        let Some(end) = end_of_name(self.rest) else { return Ok(None) };
+        if !self.rest.starts_with(b":") {
+            // Collating elements, which PCRE refuses too.
+            return Err(Untranslatable::Malformed);
+        }
         let inside = self.rest.get(1..end).unwrap_or_default();
         let (negated, name) = inside.strip_prefix(b"^").map_or((false, inside), |name| (true, name));
-        if !self.rest.starts_with(b":") || name.iter().any(|byte| !byte.is_ascii_lowercase()) {
-            // Collating elements, which PCRE refuses, or brackets that only look like a name.
-            return if self.rest.starts_with(b":") { Ok(None) } else { Err(Untranslatable::Malformed) };
-        }
         let none = Bytes::NONE;
         let letters = none.with(b'a', b'z').with(b'A', b'Z');
         let set = match name {
@@ -265,6 +263,7 @@ impl Parser<'_> {
             b"cntrl" => none.with(0, 0x1f).with(0x7f, 0x7f),
             b"digit" => Bytes::digits(),
             b"graph" => none.with(b'!', b'~'),
+            b"lower" | b"upper" if self.modes.caseless => letters,
             b"lower" => none.with(b'a', b'z'),
             b"print" => none.with(b' ', b'~'),
             b"punct" => none.with(b'!', b'~').and(letters.or(Bytes::digits()).not()),
@@ -429,6 +428,22 @@ enum Atom {
     /// Bytes of which none is repeated.
     Literal(Vec<u8>),
     Assertion(Node),
+}
+
+/// Where a name in a class ends, after its first bracket: `:alpha` before `:]`. No bracket stands inside.
+fn end_of_name(text: &[u8]) -> Option<usize> {
+    let (&sign, _) = text.split_first()?;
+    let mut at = 1;
+    loop {
+        match (*text.get(at)?, text.get(at + 1)) {
+            (b'\\', Some(b']' | b'\\')) => at += 1,
+            (b']', _) => return None,
+            (b'[', Some(&next)) if next == sign => return None,
+            (byte, Some(b']')) if byte == sign => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
 }
 
 /// `n}`, `n,}` or `n,m}`: the bounds, and how long they are written.

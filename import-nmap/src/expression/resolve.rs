@@ -62,11 +62,13 @@ impl Resolver<'_> {
                 branches.into_iter().map(|branch| self.node(branch, follow)).collect::<Result<_, _>>()?,
             ),
             Node::End if !follow.nothing => return Err(Untranslatable::EndInside),
-            Node::Group { number, inner } if (self.used)(number) => {
-                without_end(number, self.node(*inner, follow)?)?
-            }
+            Node::Group { number, inner } if (self.used)(number) => self.group(number, *inner, follow)?,
             Node::Group { inner, .. } => self.node(*inner, follow)?,
             Node::Look { inner, ahead, negative } => self.look(*inner, ahead, negative, follow)?,
+            // When such a loop ends, and what its groups remember then, is told differently by every engine.
+            Node::Repeat { inner, most: None, .. } if inner.may_be_empty() => {
+                return Err(Untranslatable::EmptyRound);
+            }
             Node::Repeat { inner, least, most, lazy } => {
                 let around = if most == Some(1) { follow } else { follow.around(&inner) };
                 Node::Repeat { inner: Box::new(self.node(*inner, around)?), least, most, lazy }
@@ -99,6 +101,25 @@ impl Resolver<'_> {
         Ok(Node::Row(done))
     }
 
+    /// What a group remembers must not grow by what stands for an end or a look ahead: an end that closes it is put behind
+    /// it, where it means the same, and others are not possible inside.
+    fn group(&self, number: usize, inner: Node, follow: Follow) -> Result<Node, Untranslatable> {
+        let (inner, ends) = match inner {
+            Node::End => (Node::Row(Vec::new()), true),
+            Node::Row(mut row) if row.last() == Some(&Node::End) => {
+                row.pop();
+                (Node::Row(row), true)
+            }
+            inner => (inner, false),
+        };
+        if ends && !follow.nothing {
+            return Err(Untranslatable::EndInside);
+        }
+        let after = if ends { follow.before(&Node::End) } else { Follow { nothing: false, ..follow } };
+        let group = Node::Group { number, inner: Box::new(self.node(inner, after)?) };
+        Ok(if ends { Node::Row(vec![group, Node::End]) } else { group })
+    }
+
     /// Without its promise to give nothing back, where nothing that follows could use what was given back.
     fn atomic(&self, inner: Node, follow: Follow) -> Result<Node, Untranslatable> {
         let of_one_set = match &inner {
@@ -124,24 +145,6 @@ impl Resolver<'_> {
 
 fn is_lazy(node: &Node) -> bool {
     matches!(node, Node::Repeat { lazy: true, .. })
-}
-
-/// The end matches a line feed that ends the text, which must not become part of what a group remembers.
-fn without_end(number: usize, inner: Node) -> Result<Node, Untranslatable> {
-    let group = |inner: Node| Node::Group { number, inner: Box::new(inner) };
-    if !inner.has_end() {
-        return Ok(group(inner));
-    }
-    match inner {
-        Node::Row(mut row) if row.last() == Some(&Node::End) => {
-            row.pop();
-            if row.iter().any(Node::has_end) {
-                return Err(Untranslatable::EndInside);
-            }
-            Ok(Node::Row(vec![group(Node::Row(row)), Node::End]))
-        }
-        _ => Err(Untranslatable::EndInside),
-    }
 }
 
 /// The same, if its first byte is of a set too. `None` if it may match without taking a byte, or would have to be

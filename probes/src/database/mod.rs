@@ -67,6 +67,9 @@ pub struct Database {
     probes: HashMap<String, ProbeRef>,
 }
 
+/// Probes of tiers up to this are asked of every port that does not say what it is.
+pub(crate) const LAST_GENERAL_TIER: u8 = 4;
+
 /// A file as it was read.
 #[derive(Clone, Debug)]
 struct File {
@@ -149,8 +152,8 @@ impl Database {
         Ok(readings)
     }
 
-    /// The probe that sends these bytes first, or asks a web server for the same page; and whether it is byte for byte the
-    /// same question. Questions that follow a greeting, or need an answer before them, are others.
+    /// The probe of ours that sends these bytes first, or asks a web server for the same page; and whether it stands in for
+    /// that question wherever it would be asked: byte for byte, of every port. What follows a greeting is another question.
     pub fn asking(&self, carrier: Carrier, payload: &[u8]) -> Option<(&str, bool)> {
         let alike = |probe: &&ProbeRef| {
             probe.probe.transport == carrier && probe.foreign.is_none() && !probe.probe.greets
@@ -162,8 +165,10 @@ impl Database {
             let path = page_of(payload)?;
             probes.iter().find(|probe| probe.probe.path.as_deref().is_some_and(|own| own.as_bytes() == path))
         };
-        let (probe, is_same) = same.map(|probe| (probe, true)).or_else(|| Some((page()?, false)))?;
-        Some((&probe.probe.id, is_same))
+        let is_general = |probe: &ProbeRef| probe.probe.tier <= LAST_GENERAL_TIER && probe.steps.len() == 1;
+        let (probe, stands_in) =
+            same.map(|probe| (probe, is_general(probe))).or_else(|| Some((page()?, false)))?;
+        Some((&probe.probe.id, stands_in))
     }
 
     /// Files of this database that may not be handed on: name and licence.

@@ -27,8 +27,11 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use portreeve_model::{Endpoint, Service, SynAckTraits, Timestamp, Transport, Verdict};
 use tokio::time::Instant;
 
-pub use self::memory::{Known, Memory};
 use self::{conversation::Conversation, gate::Gate, guard::Hosts, plan::Plan};
+pub use self::{
+    memory::{Known, Memory},
+    plan::is_delicate_port,
+};
 use crate::{
     archive::ReplySink,
     database::{Database, Safety},
@@ -161,7 +164,7 @@ impl Identifier {
     /// printers and industrial controllers, unless the policy allows to talk to them.
     pub fn udp_payload(&self, port: u16) -> Option<Arc<[u8]>> {
         let allowed = self.config.allow_print_and_ot;
-        if !allowed && (plan::is_ot_port(port) || plan::is_print_port(port)) {
+        if !allowed && is_delicate_port(port) {
             return None;
         }
         self.plan.udp_payload(port, self.most_daring())
@@ -185,7 +188,7 @@ mod tests {
             config.allow_print_and_ot = allow_print_and_ot;
             Identifier::new(Arc::clone(Database::builtin()), config).udp_payload(port)
         };
-        let delicate = (0..=u16::MAX).filter(|&port| plan::is_ot_port(port) || plan::is_print_port(port));
+        let delicate = (0..=u16::MAX).filter(|&port| is_delicate_port(port));
         assert!(delicate.clone().all(|port| payload(port, false).is_none()));
         assert!(
             delicate.into_iter().any(|port| payload(port, true).is_some()),

@@ -5,10 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::database::{Carrier, Database, Example, Family, Ports, ProbeRef, Safety};
+use crate::database::{Carrier, Database, Example, Family, LAST_GENERAL_TIER, Ports, ProbeRef, Safety};
 
-/// Tiers up to this are asked of every port that does not say what it is.
-const LAST_GENERAL_TIER: u8 = 4;
 /// Tiers up to this are asked of the service's usual ports; those above only after a reading.
 const LAST_USUAL_TIER: u8 = 5;
 
@@ -47,13 +45,18 @@ pub(super) fn is_ot_port(port: u16) -> bool {
     )
 }
 
+/// Whether a port is one of printers or industrial controllers.
+pub fn is_delicate_port(port: u16) -> bool {
+    is_print_port(port) || is_ot_port(port)
+}
+
 impl ProbeRef {
     /// Whether it may be sent to that port. Nobody here knows what others' questions do to a printer or a controller:
     /// they never get one, whatever the policy allows.
     pub(super) fn may_go_to(&self, port: u16) -> bool {
-        self.foreign.as_ref().is_none_or(|avoid| {
-            !is_print_port(port) && !is_ot_port(port) && !avoid.holds(self.probe.transport, port)
-        })
+        self.foreign
+            .as_ref()
+            .is_none_or(|avoid| !is_delicate_port(port) && !avoid.holds(self.probe.transport, port))
     }
 }
 

@@ -30,7 +30,7 @@ impl Conversation<'_> {
         let port = self.endpoint.port;
         let usual = self.identifier.plan.usual_name(port).map(str::to_owned);
         let allowed = self.identifier.config.allow_print_and_ot;
-        if !allowed && (plan::is_ot_port(port) || plan::is_print_port(port)) {
+        if !allowed && plan::is_delicate_port(port) {
             return assemble::not_probed(&self, usual.as_deref());
         }
         while Instant::now() < self.deadline && self.may_connect() {

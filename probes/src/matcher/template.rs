@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 
+/// The most bytes that are put together: values are cut shorter than this anyway.
+const MOST: usize = 4096;
+
 /// A part of a template.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
@@ -26,6 +29,8 @@ enum Piece<'a> {
 pub fn fill(template: &str, groups: &BTreeMap<String, Vec<u8>>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     for piece in pieces(template) {
+        // A group that is named often must not make a long text of a long reply.
+        out.truncate(MOST);
         match piece {
             Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
             Piece::Group { name, filter, optional } => match groups.get(name) {
@@ -137,14 +142,11 @@ fn plain(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The longest value that replacing may make: values are cut shorter than this anyway.
-const MOST_SWAPPED: usize = 4096;
-
 fn swapped(value: &[u8], find: &[u8], put: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     while let Some((&first, tail)) = rest.split_first() {
-        if out.len() >= MOST_SWAPPED {
+        if out.len() >= MOST {
             break;
         }
         match rest.strip_prefix(find) {
@@ -205,6 +207,9 @@ mod tests {
         {
             assert_eq!(is_filter(filter), known, "{filter}");
         }
+        let long = BTreeMap::from([("v".to_owned(), vec![b'a'; 3000])]);
+        let filled = fill(&"{v}".repeat(1000), &long).expect("a value");
+        assert!(filled.len() <= 2 * MOST, "{}", filled.len());
         assert_eq!(fill("{n|be}", &BTreeMap::from([("n".to_owned(), vec![1; 9])])), None);
     }
 }
