@@ -3,7 +3,7 @@
 //! A part of its own, outside the product's build: it is for users who have such a file and have decided to use it
 //! (README.md says what its licence asks). It reads the path that it is given and nothing else.
 //!
-//! [`read`] takes the file apart and refuses what is not grammatical, with line and column; [`convert`] makes our file of
+//! [`read()`] takes the file apart and refuses what is not grammatical, with line and column; [`convert()`] makes our file of
 //! it, leaves out what has no exact equivalent, and tells what and why.
 
 #![forbid(unsafe_code)]
