@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use portreeve_model::{Endpoint, SafeText, Timestamp, Transport};
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         "stats" => println!("{:?}", Database::load_dir(&folder)?.stats()),
         "identify" => {
-            let config = IdentifyConfig::new(Arc::new(|| Timestamp(0)));
+            let config = IdentifyConfig::new(Arc::new(now));
             let identifier = Identifier::new(Arc::new(Database::load_dir(&folder)?), config);
             for target in rest {
                 let (address, transport) = match target.strip_suffix("/udp") {
@@ -54,6 +54,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program of its own, which owns its clock")]
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn rewrite(folder: &Path, fill: bool) -> Result<(), Box<dyn Error>> {
@@ -77,8 +83,7 @@ fn rewrite(folder: &Path, fill: bool) -> Result<(), Box<dyn Error>> {
 
 /// Identifies every row of a table with the columns name, address, proto, port; others are ignored.
 async fn lab(folder: &Path, table: &str) -> Result<(), Box<dyn Error>> {
-    let config =
-        IdentifyConfig { allow_print_and_ot: true, ..IdentifyConfig::new(Arc::new(|| Timestamp(0))) };
+    let config = IdentifyConfig { allow_print_and_ot: true, ..IdentifyConfig::new(Arc::new(now)) };
     let identifier = Identifier::new(Arc::new(Database::load_dir(folder)?), config);
     let started = Instant::now();
     let mut tasks = Vec::new();

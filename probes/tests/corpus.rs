@@ -49,6 +49,7 @@ struct Expect {
     service: Option<String>,
     product: Option<String>,
     version: Option<String>,
+    cpe: Vec<String>,
 }
 
 /// How long a server waits before it says anything: less than anyone waits for it.
@@ -120,7 +121,12 @@ fn read() -> Vec<Recording> {
 
 fn outcome(service: &Service) -> Expect {
     let text = |value: &Option<SafeText>| value.as_ref().map(|text| text.as_str().to_owned());
-    Expect { service: text(&service.name), product: text(&service.product), version: text(&service.version) }
+    Expect {
+        service: text(&service.name),
+        product: text(&service.product),
+        version: text(&service.version),
+        cpe: service.cpe.iter().map(|cpe| cpe.as_str().to_owned()).collect(),
+    }
 }
 
 /// Starts a player, if the port is free and may be used.

@@ -116,6 +116,9 @@ fn write_probe(out: &mut String, probe: &Probe) {
     if let Some(path) = &probe.path {
         field(out, "path", &quote(path));
     }
+    if let Some(cookie) = &probe.cookie {
+        field(out, "cookie", &bytes(cookie));
+    }
     flag(out, "after_scan", probe.after_scan);
     flag(out, "greets", probe.greets);
     flag(out, "finishes", probe.finishes);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
+    ops::RangeInclusive,
 };
 
 use portreeve_model::SafeText;
@@ -10,7 +11,7 @@ use portreeve_model::SafeText;
 use super::{
     Database, File,
     bytes::unescape,
-    format::{Entry, Example, Family, Probe, Safety},
+    format::{Carrier, Entry, Example, Family, Probe, Safety},
 };
 use crate::{
     decode::decode,
@@ -70,6 +71,8 @@ const MAX_REGEX: usize = 2048;
 /// Expressions made of others' are longer: what has no short notation here is written out.
 const MAX_FOREIGN_REGEX: usize = 8192;
 const MAX_PAYLOAD: usize = 1232;
+/// Fewer bytes could be drawn again, and more are not drawn.
+const COOKIE: RangeInclusive<usize> = 8..=32;
 /// Replies that say nothing about who sent them; no entry may claim them.
 const NEGATIVE: &[&str] = &[
     r"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<h1>Gone</h1>",
@@ -364,12 +367,24 @@ impl File {
     }
 }
 
+/// What is wrong with a probe's cookie.
+fn cookie_finding(probe: &Probe) -> Option<String> {
+    let cookie = unescape(probe.cookie.as_deref()?).unwrap_or_default();
+    let is_in = |step: &String| {
+        unescape(step).is_ok_and(|bytes| bytes.windows(cookie.len().max(1)).any(|window| window == cookie))
+    };
+    let is_sent = probe.transport == Carrier::Udp && probe.send.iter().all(is_in);
+    let fits = COOKIE.contains(&cookie.len());
+    (!is_sent || !fits).then(|| format!("its cookie must be {COOKIE:?} bytes of the datagram that it sends"))
+}
+
 fn check_probe(probe: &Probe) -> Vec<String> {
     let mut messages = Vec::new();
     let says = [!probe.send.is_empty(), probe.path.is_some(), probe.reserved];
     if says.into_iter().filter(|says| *says).count() != 1 {
         messages.push("give one of send, path and reserved".to_owned());
     }
+    messages.extend(cookie_finding(probe));
     for step in &probe.send {
         if unescape(step).is_ok_and(|bytes| bytes.len() > MAX_PAYLOAD) {
             messages.push(format!("sends more than {MAX_PAYLOAD} bytes"));

@@ -136,6 +136,9 @@ pub struct Probe {
     /// Instead of `send`: the path of an HTTP GET.
     #[serde(default)]
     pub path: Option<String>,
+    /// Bytes of `send` that are drawn anew for each conversation: to a question that it knows, the server says nothing.
+    #[serde(default)]
+    pub cookie: Option<String>,
     /// The server greets first: read before the first step, and a listening connection can be reused.
     #[serde(default)]
     pub greets: bool,

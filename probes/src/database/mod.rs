@@ -87,6 +87,7 @@ pub(crate) struct ProbeRef {
     pub steps: Arc<[Arc<[u8]>]>,
     /// Of another's origin: asked after our own questions, and where it may not go.
     pub foreign: Option<Arc<Avoid>>,
+    pub cookie: Option<Arc<[u8]>>,
 }
 
 impl Database {
@@ -215,7 +216,14 @@ fn compile(file: &str, probe: &Probe, foreign: Option<Arc<Avoid>>) -> Result<Pro
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| format_error(file, format!("probe {:?}: {error}", probe.id)))?,
     };
-    Ok(ProbeRef { probe: Arc::new(probe.clone()), steps: Arc::from(steps), foreign })
+    let cookie = probe
+        .cookie
+        .as_deref()
+        .map(unescape)
+        .transpose()
+        .map_err(|error| format_error(file, format!("cookie of probe {:?}: {error}", probe.id)))?;
+    let cookie = cookie.map(Arc::from);
+    Ok(ProbeRef { probe: Arc::new(probe.clone()), steps: Arc::from(steps), foreign, cookie })
 }
 
 /// The path of an HTTP GET without a body.

@@ -3,6 +3,7 @@
 mod assemble;
 mod connection;
 mod conversation;
+mod cookie;
 mod devices;
 mod encryption;
 mod gate;
@@ -27,7 +28,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use portreeve_model::{Endpoint, Service, SynAckTraits, Timestamp, Transport, Verdict};
 use tokio::time::Instant;
 
-use self::{conversation::Conversation, gate::Gate, guard::Hosts, plan::Plan};
+use self::{conversation::Conversation, cookie::Cookie, gate::Gate, guard::Hosts, plan::Plan};
 pub use self::{
     memory::{Known, Memory},
     plan::is_delicate_port,
@@ -167,7 +168,10 @@ impl Identifier {
         if !allowed && is_delicate_port(port) {
             return None;
         }
-        self.plan.udp_payload(port, self.most_daring())
+        let probe = self.plan.usual_datagram(port, self.most_daring())?;
+        let question = probe.steps.first()?;
+        let cookie = Cookie::draw(probe, (self.config.clock)(), None);
+        Some(cookie.map_or_else(|| Arc::clone(question), |cookie| cookie.put_in(question).into()))
     }
 
     /// The most that a question may do to what it meets, whatever leads to it.

@@ -193,8 +193,8 @@ impl Plan {
     }
 
     /// The best datagram for a port that is no more daring than `most`.
-    pub fn udp_payload(&self, port: u16, most: Safety) -> Option<Arc<[u8]>> {
+    pub fn usual_datagram(&self, port: u16, most: Safety) -> Option<&ProbeRef> {
         let mut probes = self.udp.get(&port)?.iter();
-        probes.find(|probe| probe.probe.safety <= most && !probe.probe.after_scan)?.steps.first().cloned()
+        probes.find(|probe| probe.probe.safety <= most && !probe.probe.after_scan)
     }
 }

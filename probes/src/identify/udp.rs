@@ -16,6 +16,7 @@ use super::{
     assemble,
     connection::{End, Reply},
     conversation::Conversation,
+    cookie::Cookie,
     plan,
 };
 use crate::database::ProbeRef;
@@ -66,8 +67,14 @@ impl Conversation<'_> {
         // Some servers hold their answer back for a second, as RADIUS does with refusals.
         let is_usual = self.identifier.plan.is_usual(self.endpoint.port, probe);
         let wait = 2 * self.rtt() + Duration::from_millis(if is_usual { 500 } else { 300 });
+        let cookie = Cookie::draw(probe, (self.identifier.config.clock)(), Some(self.address));
+        let fresh = cookie.as_ref().map(|cookie| cookie.put_in(payload));
+        let payload = fresh.as_deref().unwrap_or(payload);
         let reply = match ask(self.address, payload, wait, self.deadline).await {
-            Ok(Some(bytes)) => Reply { bytes, end: End::Complete, arrivals: 1 },
+            Ok(Some(bytes)) => {
+                let bytes = cookie.map_or_else(|| bytes.clone(), |cookie| cookie.take_out(&bytes));
+                Reply { bytes, end: End::Complete, arrivals: 1 }
+            }
             Ok(None) => Reply { bytes: Vec::new(), end: End::Silent, arrivals: 0 },
             // A port-unreachable message comes back as an error of the socket.
             Err(_) => Reply { bytes: Vec::new(), end: End::Closed, arrivals: 0 },
