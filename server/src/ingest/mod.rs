@@ -19,6 +19,7 @@ pub mod fingerprints;
 
 use crate::store::ingest as store;
 pub use crate::store::ingest::OpenedPort;
+use crate::store::ingest::Upserted;
 
 /// Reasons kept of one host.
 const MAX_REASONS: usize = 16;
@@ -244,8 +245,9 @@ pub async fn apply(db: &mut PgConnection, origin: &Origin, sightings: &Sightings
     let (open, closed) = (in_state(PortState::Open), in_state(PortState::Closed));
     let services: Vec<_> = sightings.services.values().collect();
 
+    store::hold_network(&mut *db, origin.network_id).await?;
     store::upsert_hosts(&mut *db, origin, &sightings.host_rows()).await?;
-    let opened = store::upsert_open_ports(&mut *db, origin, &open).await?;
+    let Upserted { opened, new_in_run } = store::upsert_open_ports(&mut *db, origin, &open).await?;
     store::close_refused_ports(&mut *db, origin, &closed).await?;
     store::append_observations(&mut *db, origin, &ports).await?;
     let identified = store::apply_services(&mut *db, origin, &services).await?;
@@ -254,7 +256,7 @@ pub async fn apply(db: &mut PgConnection, origin: &Origin, sightings: &Sightings
     store::record_identifiers(&mut *db, origin, &services).await?;
     store::record_ssh_audits(&mut *db, origin, &services).await?;
     store::record_certificates(&mut *db, origin, &services).await?;
-    store::count_run(&mut *db, origin.scan_id, sightings.hosts.len() as i32).await?;
+    store::count_run(&mut *db, origin.scan_id, new_in_run, sightings.hosts.len() as i32).await?;
     Ok(Ingested { opened, identified })
 }
 

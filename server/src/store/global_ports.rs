@@ -57,7 +57,7 @@ macro_rules! select_global_ports {
         concat!("-- ", $name, "
 select p.id, p.host_id, h.hostname, p.address as ip, p.port, p.transport as protocol, p.banner,
        p.service as service_guess, p.product, p.version, upper(h.mac_address::text) as mac_address, h.mac_vendor,
-       p.first_seen_at, p.last_seen_at, coalesce(seen.networks, '{}') as seen_by_networks,
+       p.first_seen_at, greatest(p.last_seen_at, seen.last_seen_at) as last_seen_at, coalesce(seen.networks, '{}') as seen_by_networks,
        coalesce(seen.is_open, false) as is_open
   from (select p.* from global_ports p left join hosts h on h.id = p.host_id
          where ($1::bigint[] is null or exists (
@@ -67,7 +67,8 @@ select p.id, p.host_id, h.hostname, p.address as ip, p.port, p.transport as prot
 ", $($chosen),+, ") p
   left join hosts h on h.id = p.host_id
   left join lateral (
-       select array_agg(distinct network_id order by network_id) as networks, bool_or(closed_at is null) as is_open
+       select array_agg(distinct network_id order by network_id) as networks, bool_or(closed_at is null) as is_open,
+              max(last_seen_at) as last_seen_at
          from ports where global_port_id = p.id and ($1::bigint[] is null or network_id = any($1))) seen on true
  order by ", $order)
     };

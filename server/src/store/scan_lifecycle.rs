@@ -423,6 +423,7 @@ pub async fn settle_figures(
     .bind(scan.network_id)
     .execute(&mut *db)
     .await?;
+    settle_global_ports(&mut *db, scan).await?;
     sqlx::query(
         "-- copy_mac_addresses
         update scan_ports r set mac_address = h.mac_address, mac_vendor = h.mac_vendor
@@ -445,6 +446,28 @@ pub async fn settle_figures(
     .bind(scan.network_id)
     .bind(scan.id)
     .bind(now)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Tells `global_ports` once what the run saw again, so that no batch has to. Within an hour it knows already.
+async fn settle_global_ports(db: &mut PgConnection, scan: &RunningScan) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- settle_global_ports
+        with seen as materialized (
+            select global_port_id, host_id, last_seen_at
+            from ports where network_id = $1 and closed_at is null and last_scan_id = $2
+            order by address, port, transport
+        )
+        update global_ports g set last_seen_at = greatest(g.last_seen_at, s.last_seen_at), host_id = s.host_id
+        from seen s
+        where g.id = s.global_port_id
+            and (g.last_seen_at < s.last_seen_at - interval '1 hour' or g.host_id is distinct from s.host_id)",
+    )
+    .bind(scan.network_id)
+    .bind(scan.id)
+    .persistent(false)
     .execute(db)
     .await?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use chrono::TimeDelta;
 use portreeve_model::protocol::{Limits, Record};
 
 use crate::{
@@ -143,6 +144,62 @@ async fn what_is_deleted_takes_its_traces_along() {
     assert_eq!(
         traces().await,
         ["ports 0 hosts 0", "global 1 hosts 1", "run 0", "changes 0 hosts 0 scans 0 ports 0"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_seen_again_is_told_everywhere_at_the_scans_end() {
+    const STORED: &str = "select extract(epoch from last_seen_at - timestamptz '2026-01-01')::bigint
+        || ' ' || (host_id is not null) from global_ports where id > $1";
+    let app = TestApp::new().await;
+    let viewer = app.login(crate::auth::Role::Viewer).await;
+    let shown = async || viewer.get("/api/global-ports").await.json()["ports"][0]["last_seen_at"].clone();
+    let worker = Worker::new(&app, "a").await;
+    let network_id = network_of(&app, "n", worker.client.agent_id(), "10.99.0.0/24", "1-1000").await;
+    let scan = async || worker.scan(network_id, &[open(&app, "10.99.0.7", 22)]).await;
+    scan().await;
+    app.clock().advance(TimeDelta::minutes(30));
+    scan().await;
+    assert_eq!(texts(&app, STORED, 0).await, ["0 true"], "an hour is near enough to sort by");
+    assert_eq!(shown().await, "2026-01-01T00:30:00Z", "what is shown is exact");
+    app.clock().advance(TimeDelta::minutes(45));
+    scan().await;
+    assert_eq!(texts(&app, STORED, 0).await, ["4500 true"]);
+    sqlx::query("delete from hosts").execute(app.pool()).await.expect("deleted");
+    assert_eq!(texts(&app, STORED, 0).await, ["4500 false"]);
+    scan().await;
+    assert_eq!(texts(&app, STORED, 0).await, ["4500 true"], "the host is another row now");
+}
+
+#[tokio::test]
+async fn a_network_that_is_deleted_meanwhile_leaves_nothing() {
+    let app = TestApp::new().await;
+    let worker = Worker::new(&app, "a").await;
+    let network_id = network_of(&app, "n", worker.client.agent_id(), "10.99.0.0/24", "1-1000").await;
+    let scan_id = plan(&app, &manual(network_id)).await;
+    let origin = Origin {
+        scan_id,
+        network_id,
+        shard_index: Some(0),
+        block: "10.99.0.0/24".parse().expect("a block"),
+        started_at: app.now(),
+        now: app.now(),
+    };
+    let sightings = Sightings::from_records(vec![open(&app, "10.99.0.7", 22)], &origin);
+    let mut transaction = app.pool().begin().await.expect("a transaction");
+    ingest::apply(&mut transaction, &origin, &sightings).await.expect("taken in");
+    let pool = app.pool().clone();
+    let deleting = tokio::spawn(async move { sqlx::query("delete from networks").execute(&pool).await });
+    while value::<i64>(&app, "select count(*) from pg_locks where not granted and pid <> $1", 0).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    transaction.commit().await.expect("committed");
+    deleting.await.expect("no panic").expect("deleted");
+    assert_eq!(value::<i64>(&app, "select count(*) from ports where id > $1", 0).await, 0);
+    let mut late = app.pool().begin().await.expect("a transaction");
+    assert!(
+        ingest::apply(&mut late, &origin, &sightings).await.is_err(),
+        "there is no such network any more"
     );
 }
 
