@@ -1,5 +1,15 @@
 import { expect, test } from "vitest";
-import { evidenceBySource, isOldTls, layers, note, sshKeys, validity, verdictText } from "./finding";
+import {
+  alike,
+  evidenceBySource,
+  isOldTls,
+  layers,
+  legible,
+  note,
+  sshKeys,
+  validity,
+  verdictText,
+} from "./finding";
 
 const now = new Date("2026-05-01T00:00:00Z");
 const day = 86_400_000;
@@ -59,4 +69,22 @@ test("says verdicts in sentences and notes without marks", () => {
   expect(verdictText("syn-proxy")).toContain("every port of its host");
   expect(note("[FAIL] broken hash")).toBe("broken hash");
   expect([isOldTls("TLSv1.1"), isOldTls("TLSv1.2")]).toEqual([true, false]);
+});
+
+test("shows the words of protocols that are not made of text, and nothing where there are none", () => {
+  expect(legible("220 harbour ESMTP\uFFFD")).toBe("220 harbour ESMTP ·");
+  expect(legible("\uFFFD\uFFFDLB\uFFFD\uFFFD__MSBROWSE__\uFFFD \uFFFDHARBOUR")).toBe(
+    "· LB · __MSBROWSE__ · HARBOUR",
+  );
+  for (const none of [null, undefined, "", "\uFFFD\uFFFD0l\uFFFD+\uFFFD"]) expect(legible(none)).toBeNull();
+});
+
+test("puts together what says the same", () => {
+  const told = [
+    { port: 139, name: "A" },
+    { port: 161, name: "B" },
+    { port: 445, name: "A" },
+  ];
+  const ports = alike(told, ({ name }) => name).map((group) => group.map(({ port }) => port));
+  expect(ports).toEqual([[139, 445], [161]]);
 });

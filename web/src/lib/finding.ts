@@ -52,6 +52,27 @@ export function verdictText(verdict: Finding["verdict"]): string {
   return verdicts[verdict] ?? words(verdict);
 }
 
+/**
+ * The words in what a service said first. Protocols that are not made of text leave runs of replacement characters, each
+ * shown as one dot; null where no word is left.
+ */
+export function legible(banner: string | null | undefined): string | null {
+  const said = (banner ?? "")
+    .replace(/[\s\uFFFD\0]+/g, (run) => (/[\uFFFD\0]/.test(run) ? " · " : run))
+    .trim();
+  return /[\p{L}\p{N}_]{3}/u.test(said) ? said : null;
+}
+
+/** Things that say the same, together, in the order of the first of each. */
+export function alike<T>(things: readonly T[], by: (thing: T) => unknown): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const thing of things) {
+    const key = JSON.stringify(by(thing));
+    groups.set(key, [...(groups.get(key) ?? []), thing]);
+  }
+  return [...groups.values()];
+}
+
 /** Whether RFC 7568 or RFC 8996 forbids this version. */
 export function isOldTls(version: string): boolean {
   return ["SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1"].includes(version);

@@ -25,10 +25,10 @@ export function Http({ http }: { http: HttpFinding }) {
   );
 }
 
-/** What a Windows machine tells whoever starts to sign in. */
+/** What a machine tells whoever starts to sign in: Windows, or what speaks its protocols. */
 export function Ntlm({ ntlm }: { ntlm: NtlmFinding }) {
   return (
-    <Part title="Windows (NTLM)">
+    <Part title="Sign-in (NTLM)">
       <Facts className={wide} items={ntlmFacts(ntlm)} />
     </Part>
   );
@@ -36,7 +36,7 @@ export function Ntlm({ ntlm }: { ntlm: NtlmFinding }) {
 
 export function ntlmFacts(ntlm: NtlmFinding) {
   return told([
-    ["Build", mono(ntlm.build)],
+    ["Version of Windows it names", mono(ntlm.build)],
     ["Machine (NetBIOS)", ntlm.netbios_name],
     ["Domain (NetBIOS)", ntlm.netbios_domain],
     ["Machine (DNS)", ntlm.dns_name],

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { portQuery } from "@/api/queries";
 import type { Finding, Weakness } from "@/api/types";
-import { evidenceBySource, verdictText } from "@/lib/finding";
+import { evidenceBySource, legible, verdictText } from "@/lib/finding";
 import { SeverityMark } from "@/ui/marks";
 import { Loaded } from "@/ui/states";
 import { Time } from "@/ui/time";
@@ -16,6 +16,7 @@ export function FindingOf({ portId }: { portId: number }) {
   return (
     <Loaded query={port} what="What is known of it" rows={3}>
       {({ service: finding, weaknesses, also_on, intervals }) => {
+        const words = legible(finding?.banner);
         if (!finding) {
           return <p className="text-ink-2">Only that it is open: nobody has talked to it yet.</p>;
         }
@@ -23,7 +24,7 @@ export function FindingOf({ portId }: { portId: number }) {
           <div className="flex min-w-0 flex-col gap-4">
             {weaknesses.length > 0 && <Weaknesses found={weaknesses} />}
             <Verdict finding={finding} />
-            {finding.banner && (
+            {words && (
               <Part title="It says">
                 <div
                   role="group"
@@ -32,7 +33,7 @@ export function FindingOf({ portId }: { portId: number }) {
                   tabIndex={0}
                   className="figures foreign max-h-24 overflow-y-auto whitespace-pre-wrap text-ink-2"
                 >
-                  {finding.banner}
+                  {words}
                 </div>
               </Part>
             )}

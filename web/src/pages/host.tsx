@@ -8,6 +8,7 @@ import { hostQuery } from "@/api/queries";
 import type { Host, HostOverview, OpenPort } from "@/api/types";
 import { cx } from "@/lib/cx";
 import { count, plural } from "@/lib/format";
+import { alike, legible } from "@/lib/finding";
 import { useCan } from "@/lib/session";
 import { alertTitle } from "@/lib/words";
 import { Button, buttonLook, IconButton } from "@/ui/button";
@@ -257,7 +258,7 @@ function ServiceRow({ port }: { port: OpenPort }) {
         <span className="max-md:col-start-3 max-md:row-start-2">
           {(port.product || port.version) && <Product product={port.product} version={port.version} />}
         </span>
-        <span className="figures truncate text-ink-2 foreign max-md:hidden">{port.banner}</span>
+        <span className="figures truncate text-ink-2 foreign max-md:hidden">{legible(port.banner)}</span>
         <span className="text-right text-sm text-ink-3 max-md:col-start-4 max-md:row-start-1">
           since <Time at={port.first_seen_at} />
         </span>
@@ -329,23 +330,36 @@ function Announcements({ overview: { announcements } }: { overview: HostOverview
   return (
     <Section title="Names it announces">
       <ul className="flex flex-col gap-3">
-        {announcements.map(({ port, protocol, service_guess, hostname, announced, ntlm }) => (
-          <li key={`${port}/${protocol}`} className="min-w-0">
-            <p className="label mb-1">
-              {service_guess ?? "Service"} at {port}/{protocol}
-            </p>
-            <Facts
-              className="grid-cols-2!"
-              items={[
-                ...(hostname ? ([["Host name", hostname]] as [string, string][]) : []),
-                ...(announced ? announcedFacts(announced) : []),
-                ...(ntlm ? ntlmFacts(ntlm) : []),
-              ]}
-            />
-          </li>
-        ))}
+        {alike(announcements, ({ service_guess, hostname, announced, ntlm }) => [
+          service_guess,
+          hostname,
+          announced,
+          ntlm,
+        ]).map((same) => same[0] && <Announcer key={same[0].port} first={same[0]} same={same} />)}
       </ul>
     </Section>
+  );
+}
+
+type Announcer = HostOverview["announcements"][number];
+
+/** What a service says of its host, at all the ports where it says the same. */
+function Announcer({ first, same }: { first: Announcer; same: readonly Announcer[] }) {
+  const { service_guess, hostname, announced, ntlm } = first;
+  return (
+    <li className="min-w-0">
+      <p className="label mb-1">
+        {service_guess ?? "Service"} at {same.map(({ port, protocol }) => `${port}/${protocol}`).join(", ")}
+      </p>
+      <Facts
+        className="grid-cols-2!"
+        items={[
+          ...(hostname ? ([["Host name", hostname]] as [string, string][]) : []),
+          ...(announced ? announcedFacts(announced) : []),
+          ...(ntlm ? ntlmFacts(ntlm) : []),
+        ]}
+      />
+    </li>
   );
 }
 
