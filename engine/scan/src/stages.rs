@@ -172,6 +172,9 @@ impl Stages {
     const SHORTEST_GAP: Duration = Duration::from_millis(30);
     /// The shortest wait for the last answers.
     const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+    /// The same for answers to datagrams: programs give them, not kernels, and some take their time on purpose. RADIUS
+    /// servers hold a refusal for a second.
+    const SHORTEST_PROGRAM_WAIT: Duration = Duration::from_millis(1_500);
     /// Up to so many hosts it is worth looking whether all have answered something.
     const COUNTABLE_HOSTS: u64 = 1 << 20;
     /// So many targets have to be missing, by expectation, for another attempt: less than once in 500 scans is one
@@ -506,7 +509,9 @@ impl Stages {
             return whole;
         }
         let scaled = tally.slowest_answer().map_or(Self::NEIGHBOR_WAIT, |slowest| slowest * 4);
-        scaled.max(Self::SHORTEST_WAIT).min(whole)
+        let has_datagrams = self.config.ports.udp().len() > 0;
+        let shortest = if has_datagrams { Self::SHORTEST_PROGRAM_WAIT } else { Self::SHORTEST_WAIT };
+        scaled.max(shortest).min(whole)
     }
 
     /// Whether every host that was probed has shown itself; not asked of more hosts than can be looked at soon.

@@ -444,6 +444,24 @@ fn the_wait_ends_when_nothing_can_come_any_more() {
     assert!(found.report.duration < Duration::from_secs(4), "{:?}", found.report.duration);
 }
 
+/// RADIUS servers hold a refusal for a second, while the kernel beside them says at once that a port is closed.
+#[test]
+fn a_datagrams_answer_is_waited_for_while_the_program_takes_its_time() {
+    let Some(lab) = network() else { return };
+    lab.far(|| {
+        let socket = UdpSocket::bind("10.99.128.1:1812").expect("port 1812");
+        thread::spawn(move || {
+            let (_, from) = socket.recv_from(&mut [0; 64]).expect("a datagram");
+            thread::sleep(Duration::from_secs(1));
+            socket.send_to(b"no", from).expect("sent");
+        });
+    });
+    let found =
+        scan(ScanConfig { wait: Duration::from_secs(20), ..config("10.99.128.1", "U:1812-1813,U:1815") });
+    assert_eq!(found.port("10.99.128.1", 1812), Some((PortState::Open, Reason::UdpReply)));
+    assert_eq!(found.port("10.99.128.1", 1813), Some((PortState::Closed, Reason::PortUnreachable)));
+}
+
 #[test]
 fn nobody_at_an_address_on_the_link_means_no_probe() {
     let Some(lab) = network() else { return };
