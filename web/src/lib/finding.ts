@@ -41,7 +41,8 @@ const verdicts: Record<Finding["verdict"], string> = {
   "needs-client-certificate": "It talks only to those who show a certificate of their own.",
   "not-probed": "Nothing was sent to it: the policy forbids that for ports of printers and machines.",
   silent: "It accepts connections and says nothing to anything.",
-  "syn-proxy": "Like every port of its host it accepts and says nothing: a SYN proxy in front of it, or a trap.",
+  "syn-proxy":
+    "Like every port of its host it accepts and says nothing: a SYN proxy in front of it, or a trap.",
   tarpit: "A trap: it drips or never ends, so that whoever talks to it is held up. No service.",
   unreachable: "It no longer accepted connections when it was to be asked.",
   unrecognised: "It answered, and nothing in the database knows its answers.",
