@@ -11,7 +11,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, killpg},
+    sys::signal::{SigSet, SigmaskHow, Signal, killpg},
     unistd::Pid,
 };
 
@@ -70,7 +70,11 @@ pub fn execute(command: &mut Command) -> Outcome {
 /// Runs a command in a process group of its own until it ends, or until a signal has come: then the group is ended. `None`
 /// if so.
 fn watch(command: &mut Command, mut came: impl FnMut(Duration) -> bool) -> io::Result<Option<ExitStatus>> {
-    let mut child = command.process_group(0).spawn()?;
+    // A child inherits the signals that are held back here, and could neither be asked to end nor be interrupted.
+    let mask = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let child = command.process_group(0).spawn();
+    mask.thread_set_mask()?;
+    let mut child = child?;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
@@ -133,7 +137,7 @@ fn show(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::process::ExitStatusExt};
 
     use super::*;
 
@@ -164,6 +168,23 @@ mod tests {
             std::thread::sleep(LOOK);
         }
         panic!("process {grandchild} outlives the signal");
+    }
+
+    #[test]
+    fn a_child_hears_the_signals_that_are_held_back_here() {
+        let mut held = SigSet::empty();
+        held.add(Signal::SIGTERM);
+        held.thread_block().expect("blocked");
+        let ended = watch(Command::new("sh").args(["-c", "kill -TERM $$; exit 3"]), |pause| {
+            std::thread::sleep(pause);
+            false
+        });
+        let status = ended.expect("ended").expect("not interrupted");
+        assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+        assert!(
+            SigSet::thread_get_mask().expect("a mask").contains(Signal::SIGTERM),
+            "it is held back still"
+        );
     }
 
     #[test]
