@@ -84,35 +84,14 @@ impl Prefix {
         Self { bytes, network, transport: network + A::HEADER_LEN, network_sum, pseudo_sum }
     }
 
-    /// Takes the first `length` bytes of `buffer` for a frame, copies the headers there and writes the destination. What
-    /// follows the headers is left for the caller to write; bytes of `buffer` behind the frame may be overwritten.
+    /// Copies the headers to `frame` and writes the destination.
     #[inline]
-    fn emit<'f, A: Address>(
-        &self,
-        buffer: &'f mut [u8],
-        headers_len: usize,
-        length: usize,
-        destination: A,
-    ) -> Result<&'f mut [u8], BufferTooSmall> {
-        match buffer.first_chunk_mut() {
-            // A copy of a fixed length is a few moves, one of any length a call.
-            Some(target) => *target = self.bytes,
-            None => self.copy_to_short(buffer, headers_len),
+    fn emit<A: Address>(&self, frame: &mut [u8], headers_len: usize, destination: A) {
+        if let (Some(target), Some(headers)) = (frame.get_mut(..headers_len), self.bytes.get(..headers_len)) {
+            target.copy_from_slice(headers);
         }
-        let frame = buffer.get_mut(..length).ok_or(BufferTooSmall)?;
         if let Some(header) = frame.get_mut(self.network..self.transport) {
             destination.patch_destination(header, self.network_sum);
-        }
-        Ok(frame)
-    }
-
-    /// Copies the headers to a buffer that has little more room than they take, if it has that.
-    #[cold]
-    #[inline(never)]
-    fn copy_to_short(&self, buffer: &mut [u8], headers_len: usize) {
-        if let (Some(target), Some(headers)) = (buffer.get_mut(..headers_len), self.bytes.get(..headers_len))
-        {
-            target.copy_from_slice(headers);
         }
     }
 
@@ -175,7 +154,8 @@ impl<A: Address> SynTemplate<A> {
     /// Writes a frame to the start of `buffer` and returns its length.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8], syn: &Syn<A>) -> Result<usize, BufferTooSmall> {
-        let frame = self.prefix.emit(buffer, self.length, self.length, syn.destination)?;
+        let frame = buffer.get_mut(..self.length).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.length, syn.destination);
         let checksum = syn
             .destination
             .sum(self.sum)
@@ -244,7 +224,8 @@ impl<'p, A: Address> UdpTemplate<'p, A> {
     /// Writes a frame to the start of `buffer` and returns its length.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8], udp: &Udp<A>) -> Result<usize, BufferTooSmall> {
-        let frame = self.prefix.emit(buffer, self.headers_len(), self.len(), udp.destination)?;
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.headers_len(), udp.destination);
         let sum = udp.destination.sum(self.sum).word(udp.source_port).word(udp.destination_port);
         let datagram = frame.get_mut(self.prefix.transport..).unwrap_or_default();
         bytes::put(datagram, udp::field::SOURCE_PORT, udp.source_port.to_be_bytes());
@@ -306,7 +287,8 @@ impl<A: Address> EchoTemplate<A> {
     /// Writes a frame to the start of `buffer` and returns its length.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8], echo: &Echo<A>) -> Result<usize, BufferTooSmall> {
-        let frame = self.prefix.emit(buffer, self.len(), self.len(), echo.destination)?;
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), echo.destination);
         let sum = if A::ICMP == Protocol::ICMPV6 { echo.destination.sum(self.sum) } else { self.sum };
         let checksum = sum.word(echo.identifier).word(echo.sequence).finish();
         let message = frame.get_mut(self.prefix.transport..).unwrap_or_default();
@@ -354,7 +336,8 @@ impl<A: Address> AckTemplate<A> {
     /// one comes back in a reset, the other in an ICMP error.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8], ack: &Syn<A>) -> Result<usize, BufferTooSmall> {
-        let frame = self.prefix.emit(buffer, self.len(), self.len(), ack.destination)?;
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), ack.destination);
         let sum = ack.destination.sum(self.sum).word(ack.source_port).word(ack.destination_port);
         let checksum = sum.long(ack.sequence.0).long(ack.sequence.0).finish();
         let segment = frame.get_mut(self.prefix.transport..).unwrap_or_default();
@@ -390,7 +373,8 @@ impl TimestampTemplate {
     /// Writes a frame to the start of `buffer` and returns its length.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8], probe: &Echo<Ipv4Addr>) -> Result<usize, BufferTooSmall> {
-        let frame = self.prefix.emit(buffer, self.len(), self.len(), probe.destination)?;
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), probe.destination);
         let head = Sum::new().word(u16::from_be_bytes([icmpv4::kind::TIMESTAMP_REQUEST, 0]));
         let checksum = head.word(probe.identifier).word(probe.sequence).finish();
         let message = frame.get_mut(self.prefix.transport..).unwrap_or_default();
@@ -448,7 +432,8 @@ impl<A: Address> InitTemplate<A> {
     /// Writes a frame to the start of `buffer` and returns its length. The tag is the first TSN too, as is usual.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8], init: &Init<A>) -> Result<usize, BufferTooSmall> {
-        let frame = self.prefix.emit(buffer, self.len(), self.len(), init.destination)?;
+        let frame = buffer.get_mut(..self.len()).ok_or(BufferTooSmall)?;
+        self.prefix.emit(frame, self.len(), init.destination);
         let packet = frame.get_mut(self.prefix.transport..).unwrap_or_default();
         bytes::put(packet, sctp::field::SOURCE_PORT, init.source_port.to_be_bytes());
         bytes::put(packet, sctp::field::DESTINATION_PORT, init.destination_port.to_be_bytes());
