@@ -136,6 +136,8 @@ fn lab_demo() -> Outcome {
         println!("skipped: network namespaces need root");
         return Ok(());
     }
-    // A process of its own: it looks after signals and children itself.
-    execute(Command::new(std::env::current_exe()?).args(["demo", "--exit", "--listen", "127.0.0.1:18080"]))
+    // A process of its own: it looks after signals and children itself. By this process rather than its path: an earlier
+    // stage's build may have replaced the file.
+    let this = format!("/proc/{}/exe", std::process::id());
+    execute(Command::new(this).args(["demo", "--exit", "--listen", "127.0.0.1:18080"]))
 }
