@@ -5,6 +5,8 @@
 //! `wsd.types`, `wsd.scopes`, `wsd.address`, `wsd.endpoint`, `wsd.name`, `wsd.vendor`, `wsd.model`,
 //! `wsd.firmware`, `wsd.serial`, `wsd.location`.
 
+use memchr::memmem;
+
 use super::xml::text;
 
 /// Elements of a device description and the fields.
@@ -66,7 +68,7 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    bytes.windows(part.len()).position(|window| window == part)
+    memmem::find(bytes, part)
 }
 
 fn percent_decoded(mut text: &[u8]) -> Vec<u8> {

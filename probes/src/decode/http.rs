@@ -5,6 +5,8 @@
 //! `http.body`; the others have their
 //! own prefix (`sip.server`, `rtsp.header.public` …).
 
+use memchr::memmem;
+
 /// More header lines than this are not looked at.
 const MAX_HEADERS: usize = 128;
 /// The longest header value kept.
@@ -107,13 +109,14 @@ pub(super) fn decode(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) {
     if prefix == "http" {
         let body = response.text();
         put("body", &body);
-        if let Some(title) = title(&body) {
+        let page = Page::new(&body);
+        if let Some(title) = page.title() {
             put("title", &title);
         }
-        if let Some(generator) = generator(&body) {
+        if let Some(generator) = page.generator() {
             put("generator", generator);
         }
-        if let Some(icon) = icon(&body) {
+        if let Some(icon) = page.icon() {
             put("icon", icon);
         }
     }
@@ -178,44 +181,67 @@ fn realm(challenge: &[u8]) -> Option<&[u8]> {
     challenge.get(start..)?.split(|&byte| byte == b'"').next()
 }
 
-/// The page's title with the commonest entities resolved and blanks joined.
-fn title(body: &[u8]) -> Option<Vec<u8>> {
-    let rest = body.get(find(body, b"<title")?..)?;
-    let rest = rest.get(rest.iter().position(|&byte| byte == b'>')? + 1..)?;
-    let text = rest.get(..find(rest, b"</title")?)?;
-    let text = String::from_utf8_lossy(text.get(..512).unwrap_or(text)).into_owned();
-    let text = text
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#39;", "'")
-        .replace("&nbsp;", " ")
-        .replace("&amp;", "&");
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!joined.is_empty()).then(|| joined.into_bytes())
+/// A page, and the same in lower case to search in: its tags may be written either way.
+struct Page<'a> {
+    text: &'a [u8],
+    folded: Vec<u8>,
 }
 
-/// What `<meta name="generator" content="…">` says.
-fn generator(body: &[u8]) -> Option<&[u8]> {
-    let start = find(body, b"name=\"generator\"").or_else(|| find(body, b"name='generator'"))?;
-    let tag = body.get(start..)?.split(|&byte| byte == b'>').next()?;
-    let content = tag.get(find(tag, b"content=")? + 8..)?;
-    let (&quote, content) = content.split_first()?;
-    content.split(|&byte| byte == quote).next()
-}
-
-/// Where the page says its icon is: the first `<link>` whose relation names one, if it is no picture in the page.
-fn icon(body: &[u8]) -> Option<&[u8]> {
-    let mut rest = body;
-    for _ in 0..32 {
-        rest = rest.get(find(rest, b"<link")? + 5..)?;
-        let tag = rest.split(|&byte| byte == b'>').next()?;
-        let is_icon = attribute(tag, b"rel=").is_some_and(|rel| find(rel, b"icon").is_some());
-        if let Some(href) = attribute(tag, b"href=").filter(|href| is_icon && !href.starts_with(b"data:")) {
-            return Some(href);
-        }
+impl<'a> Page<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self { text, folded: text.to_ascii_lowercase() }
     }
-    None
+
+    /// Where `needle` (lower-case) first occurs at `from` or later.
+    fn find(&self, from: usize, needle: &[u8]) -> Option<usize> {
+        Some(from + memmem::find(self.folded.get(from..)?, needle)?)
+    }
+
+    /// The rest of the tag that `at` lies in.
+    fn tag(&self, at: usize) -> Option<&'a [u8]> {
+        self.text.get(at..)?.split(|&byte| byte == b'>').next()
+    }
+
+    /// The title with the commonest entities resolved and blanks joined.
+    fn title(&self) -> Option<Vec<u8>> {
+        let start = self.find(0, b"<title")?;
+        let start = start + self.tag(start)?.len() + 1;
+        let text = self.text.get(start..self.find(start, b"</title")?)?;
+        let text = String::from_utf8_lossy(text.get(..512).unwrap_or(text)).into_owned();
+        let text = text
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&#39;", "'")
+            .replace("&nbsp;", " ")
+            .replace("&amp;", "&");
+        let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        (!joined.is_empty()).then(|| joined.into_bytes())
+    }
+
+    /// What `<meta name="generator" content="…">` says.
+    fn generator(&self) -> Option<&'a [u8]> {
+        let start = self.find(0, b"name=\"generator\"").or_else(|| self.find(0, b"name='generator'"))?;
+        let tag = self.tag(start)?;
+        let content = tag.get(find(tag, b"content=")? + 8..)?;
+        let (&quote, content) = content.split_first()?;
+        content.split(|&byte| byte == quote).next()
+    }
+
+    /// Where the page says its icon is: the first `<link>` whose relation names one, if it is no picture in the page.
+    fn icon(&self) -> Option<&'a [u8]> {
+        let mut from = 0;
+        for _ in 0..32 {
+            from = self.find(from, b"<link")? + 5;
+            let tag = self.tag(from)?;
+            let is_icon = attribute(tag, b"rel=").is_some_and(|rel| find(rel, b"icon").is_some());
+            let href = attribute(tag, b"href=").filter(|href| is_icon && !href.starts_with(b"data:"));
+            if href.is_some() {
+                return href;
+            }
+        }
+        None
+    }
 }
 
 /// The value of an attribute, quoted or not; `name` with its equals sign.
@@ -275,9 +301,9 @@ mod tests {
     #[test]
     fn the_icon_is_the_one_that_the_page_names() {
         let page = b"<link rel=stylesheet href=a.css><link href='/i.png' rel=\"shortcut icon\"><link rel=icon href=b>";
-        assert_eq!(icon(page), Some(&b"/i.png"[..]));
-        assert_eq!(icon(b"<link rel=icon href='data:image/png;base64,xx'>"), None);
-        assert_eq!(icon(b"<link"), None);
+        assert_eq!(Page::new(page).icon(), Some(&b"/i.png"[..]));
+        assert_eq!(Page::new(b"<link rel=icon href='data:image/png;base64,xx'>").icon(), None);
+        assert_eq!(Page::new(b"<link").icon(), None);
     }
 
     #[test]

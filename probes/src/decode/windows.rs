@@ -53,7 +53,7 @@ fn ntlm(reply: &[u8], add: &mut dyn FnMut(&str, &[u8])) -> Option<()> {
 /// What a CHALLENGE_MESSAGE anywhere in the bytes tells.
 pub(crate) fn challenge(bytes: &[u8]) -> Option<NtlmInfo> {
     const MARK: &[u8] = b"NTLMSSP\0\x02\0\0\0";
-    let start = bytes.windows(MARK.len()).position(|window| window == MARK)?;
+    let start = memchr::memmem::find(bytes, MARK)?;
     let message = bytes.get(start..)?;
     let mut reader = Reader(message.get(MARK.len()..)?);
     reader.take(8 + 4 + 8 + 8)?;
