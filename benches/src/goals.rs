@@ -55,6 +55,14 @@ const fn median(value: &'static str) -> Figure {
     Figure::Median { label: OURS, value }
 }
 
+const fn of(label: &'static str, value: &'static str) -> Figure {
+    Figure::Median { label, value }
+}
+
+const fn worst_of(label: &'static str, value: &'static str) -> Figure {
+    Figure::Least { label, value }
+}
+
 const fn least(value: &'static str) -> Figure {
     Figure::Least { label: OURS, value }
 }
@@ -186,6 +194,34 @@ const GOALS: &[Goal] = &[
     goal("G14", "start to exit, three ports of one host, s", "start-to-exit", median("wall_s"), AtMost(0.1)),
     goal("G15", "peak memory of the /24 job, MiB", "slash24", most("peak_mib"), AtMost(40.0)),
     goal("G15", "peak memory of 2^32 targets, MiB", "memory", most("peak_mib"), AtMost(64.0)),
+    goal(
+        "G16",
+        "answers taken in a second",
+        "receive",
+        of("portreeve kernel", "answers_per_s"),
+        AtLeast(1.5e6),
+    ),
+    goal(
+        "G16",
+        "found, worst round, %",
+        "receive",
+        worst_of("portreeve kernel", "found_percent"),
+        AtLeast(100.0),
+    ),
+    goal(
+        "G16",
+        "without XDP: answers taken in a second",
+        "receive",
+        of("portreeve ring", "answers_per_s"),
+        AtLeast(0.6e6),
+    ),
+    goal(
+        "G16",
+        "without XDP: found, worst round, %",
+        "receive",
+        worst_of("portreeve ring", "found_percent"),
+        AtLeast(100.0),
+    ),
     // One polite RST for an open port is allowed: 5 % of the answers.
     goal("G17", "other frames an answer", "slash16", most("side_frames_per_answer"), AtMost(0.052)),
     goal(

@@ -78,6 +78,7 @@ impl Done {
             ("bad_sums", self.counters.bad_sums as f64),
             ("send_s", self.sending.as_secs_f64()),
             ("probes_per_s", probes / self.sending.as_secs_f64().max(1e-9)),
+            ("answers_per_s", self.counters.answers() as f64 / self.sending.as_secs_f64().max(1e-9)),
             ("wall_s", self.wall.as_secs_f64()),
             ("whole_s", self.whole().as_secs_f64()),
             ("delivered_percent", 100.0 * self.delivered as f64 / self.counters.answers().max(1) as f64),

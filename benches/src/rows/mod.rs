@@ -5,6 +5,7 @@ mod generate;
 mod jobs;
 mod memory;
 mod pace;
+mod receive;
 mod start;
 mod transmit;
 
@@ -35,6 +36,7 @@ pub struct Row {
 pub fn all() -> Vec<Row> {
     let mut rows = vec![transmit::row()];
     rows.extend(jobs::rows());
+    rows.push(receive::row());
     rows.extend(pace::rows());
     rows.extend(start::rows());
     rows.push(memory::row());
