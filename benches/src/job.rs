@@ -90,6 +90,9 @@ impl Done {
                 self.counters.side_traffic() as f64 / self.counters.answers().max(1) as f64,
             ),
         ]);
+        let lost =
+            self.summary.drops.iter().filter(|drop| matches!(&*drop.cause, "kernel-ring-full" | "late"));
+        values.insert("lost_by_ours", lost.map(|drop| drop.count as f64).sum());
         values.extend(self.summary.miss_estimate.map(|share| ("miss_estimate_percent", share * 100.0)));
         if let Some(estimate) = self.summary.loss_estimate {
             let loss = self.loss_percent();

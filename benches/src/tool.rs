@@ -294,6 +294,18 @@ pub struct Summary {
     pub miss_estimate: Option<f64>,
     /// The share of the probes to answering targets that went unanswered, 0-1.
     pub loss_estimate: Option<f64>,
+    /// Frames that it did not take for answers, by cause.
+    #[serde(default)]
+    pub drops: Vec<Drops>,
+}
+
+/// Frames not taken for answers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Drops {
+    /// Why.
+    pub cause: String,
+    /// How many.
+    pub count: u64,
 }
 
 impl Findings {

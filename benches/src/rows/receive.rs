@@ -21,7 +21,15 @@ pub(super) fn row() -> Row {
         title: "Answers taken in: a /24, 32,768 ports, all answer, each is asked once",
         headline: "answers_per_s",
         more_is_better: true,
-        shown: &["found_percent", "wrong", "delivered_percent", "probes_per_s", "wall_s", "cpu_s"],
+        shown: &[
+            "found_percent",
+            "lost_by_ours",
+            "wrong",
+            "delivered_percent",
+            "probes_per_s",
+            "wall_s",
+            "cpu_s",
+        ],
         entries: || {
             [("kernel", None), ("xdp", None), ("ring", Some(BY_SOCKETS))]
                 .into_iter()

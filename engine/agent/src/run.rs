@@ -17,6 +17,8 @@ use crate::{identification::Identification, profiles::Profiles};
 
 /// Events that may wait between the engine's threads and the runtime.
 const EVENTS: usize = 8_192;
+/// Events taken at a time: waiting for each would cost more than what is done with it.
+const BATCH: usize = 256;
 
 /// How far identification is.
 #[derive(Clone, Debug, Default)]
@@ -97,23 +99,26 @@ pub async fn run(
     }
     let mut look = interval(Duration::from_millis(200));
     let mut profiles = Profiles::default();
+    let (mut batch, mut ready) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
     let mut scan_goes_on = true;
     while scan_goes_on || identification.as_ref().is_some_and(|identification| !identification.is_idle()) {
-        let found = tokio::select! {
-            event = events.recv(), if scan_goes_on => match event {
-                Some(event) => Some(into_found(event, identification.as_mut())),
-                None => { scan_goes_on = false; None }
-            },
-            Some(service) = next_service(identification.as_mut()) => Some(Found::Record(Record::Service(Box::new(service)))),
-            _ = look.tick() => None,
-        };
+        tokio::select! {
+            taken = events.recv_many(&mut batch, BATCH), if scan_goes_on => {
+                scan_goes_on = taken > 0;
+                ready.extend(batch.drain(..).map(|event| into_found(event, identification.as_mut())));
+            }
+            Some(service) = next_service(identification.as_mut()) => {
+                ready.push(Found::Record(Record::Service(Box::new(service))));
+            }
+            _ = look.tick() => {}
+        }
         if let Some(identification) = &mut identification {
             tally.copy(identification);
             if control.is_cancelled() {
                 identification.stop();
             }
         }
-        if let Some(found) = found {
+        for found in ready.drain(..) {
             if let (true, Found::Record(record)) = (identification.is_some(), &found) {
                 profiles.learn(record);
             }

@@ -102,6 +102,8 @@ struct Plan {
 
 /// A checkpoint is made this often: little is repeated after a kill, and little is written.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+/// What is found is taken so much at a time.
+const BATCH: usize = 256;
 
 impl Plan {
     fn of_scan(arguments: &ScanArgs, settings: &ScanSettings) -> Result<Self, Failure> {
@@ -343,11 +345,14 @@ async fn watch(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut tick = interval(Duration::from_millis(200));
+    let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
-            next = found.recv() => {
-                let Some(next) = next else { break };
-                if let Err(failure) = log.take(next) {
+            taken = found.recv_many(&mut batch, BATCH) => {
+                if taken == 0 {
+                    break;
+                }
+                if let Err(failure) = batch.drain(..).try_for_each(|next| log.take(next)) {
                     control.cancel();
                     status.clear();
                     return Err(failure);

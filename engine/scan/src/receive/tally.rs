@@ -75,6 +75,12 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Whether what is found piles up because those who take it are slower. Then nothing more should be asked: the
+    /// answers would be lost.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.events.capacity().is_some_and(|room| self.events.len() > room / 2)
+    }
+
     /// Reports a host, once.
     pub(crate) fn meet_host(&self, host: u64, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) {
         if self.hosts.insert(host) {

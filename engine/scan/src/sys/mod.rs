@@ -31,6 +31,7 @@ mod interface;
 #[cfg(test)]
 mod layer3_tests;
 mod mapping;
+mod priority;
 mod raw_ip;
 mod reserve;
 mod rx_ring;
@@ -46,6 +47,7 @@ use std::{io, time::Duration};
 
 pub use filter::ReplyFilter;
 pub use interface::{Interface, LinkKind, sent_packets, transmit_queues};
+pub(crate) use priority::give_way;
 pub use raw_ip::RawIpBatch;
 pub use reserve::{OnReply, ReservedPorts};
 pub use rx_ring::{Block, Received, RxConfig, RxRing, RxStatistics};

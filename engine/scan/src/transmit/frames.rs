@@ -99,7 +99,7 @@ fn generate(
 
 /// Frames between two flushes.
 const BATCH: u64 = 64;
-/// The longest pause while ceilings hold probes back.
+/// The longest pause while ceilings hold probes back, or those who take what is found are behind.
 const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// The devices' queues during a pass, those of one thread.
@@ -134,6 +134,10 @@ impl<'a> Queue<'a> {
     /// Sends what there is to the end of the pass, or until the scan is cancelled.
     pub(super) fn run(&mut self, pass: &mut Pass<'_>) -> Result<(), ScanError> {
         while !pass.is_over() && !pass.tally.common.control.is_cancelled() {
+            if pass.tally.common.is_behind() {
+                thread::sleep(HELD_BACK);
+                continue;
+            }
             let granted = pass.pace.grant(pass.time.elapsed(), BATCH);
             if granted == 0 {
                 thread::sleep(pass.pace.wait(pass.time.elapsed()));

@@ -2,8 +2,8 @@
 
 use std::{net::UdpSocket, thread, time::Duration};
 
-use portreeve_model::{PortState, Reason};
-use portreeve_scan::{PacketsPerSecond, ScanConfig};
+use portreeve_model::{PortState, Reason, Timestamp};
+use portreeve_scan::{Clock, Control, Event, PacketsPerSecond, Scan, ScanConfig};
 
 use super::{config, filter, network, run, scan};
 use crate::probes_seen::Watch;
@@ -116,4 +116,22 @@ fn a_datagrams_answer_is_waited_for_while_the_program_takes_its_time() {
         scan(ScanConfig { wait: Duration::from_secs(20), ..config("10.99.128.1", "U:1812-1813,U:1815") });
     assert_eq!(found.port("10.99.128.1", 1812), Some((PortState::Open, Reason::UdpReply)));
     assert_eq!(found.port("10.99.128.1", 1813), Some((PortState::Closed, Reason::PortUnreachable)));
+}
+
+/// 80,000 are taken a second, half a million probes could be sent: the ring and what waits behind it would overflow.
+#[test]
+fn who_takes_what_is_found_slowly_slows_the_probes_and_loses_nothing() {
+    let Some(_lab) = network() else { return };
+    let rate = PacketsPerSecond(500_000);
+    let config = ScanConfig { rate, retries: 0, ..config("10.99.128.0/17", "1-12") };
+    let scan = Scan::prepare(config, Clock::new(|| Timestamp(0))).expect("prepared");
+    let mut taken = 0;
+    let report = scan.run(&Control::new(), &mut |event| {
+        taken += u32::from(matches!(event, Event::Port(_)));
+        if taken % 800 == 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let report = report.expect("the scan runs");
+    assert_eq!(taken, 32_768 * 12, "{report:?}");
 }

@@ -33,6 +33,9 @@ const PROCESS_SETTINGS: &[u32] =
     &[libc::PR_SET_NAME as u32, libc::PR_GET_NAME as u32, libc::PR_SET_NO_NEW_PRIVS as u32];
 const DOMAINS: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
 
+/// The calling thread, where another could be named.
+const ITSELF: &[u32] = &[0];
+
 /// What may be called: memory, threads, time, open descriptors, internet sockets. Nothing starts a program, looks into
 /// another process, loads a program into the kernel, opens a raw or packet socket, or changes who we are.
 const ALLOWED: &[(libc::c_long, When)] = &[
@@ -59,7 +62,9 @@ const ALLOWED: &[(libc::c_long, When)] = &[
     always(libc::SYS_exit),
     always(libc::SYS_exit_group),
     always(libc::SYS_getpid),
+    always(libc::SYS_getpriority),
     always(libc::SYS_gettid),
+    (libc::SYS_setpriority, When::Is(1, ITSELF)),
     (libc::SYS_prctl, When::Is(0, PROCESS_SETTINGS)),
     always(libc::SYS_rseq),
     always(libc::SYS_sched_getaffinity),

@@ -5,11 +5,12 @@ use std::{
     ops::Range,
     sync::atomic::Ordering::{Acquire, Relaxed},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 
@@ -18,10 +19,17 @@ use super::{
     program,
     program::SLACK,
 };
-use crate::{PacketsPerSecond, receive::Tally, sys::bpf::Program, transmit::Pass};
+use crate::{
+    PacketsPerSecond,
+    receive::Tally,
+    sys::{bpf::Program, give_way},
+    transmit::Pass,
+};
 
 /// Up to this rate one thread is enough, and leaves the other cores to those who receive.
 const ONE_IS_ENOUGH: PacketsPerSecond = PacketsPerSecond(1_500_000);
+/// The rate while those who take what is found are behind. The programs ask for it anew all the time.
+const HELD_BACK: PacketsPerSecond = PacketsPerSecond(100);
 /// More have not been found to help.
 const MOST: usize = 8;
 
@@ -91,7 +99,7 @@ impl Gang {
                 if tally.common.control.is_cancelled() {
                     control.set(layout::STOP, 1);
                 }
-                control.set_rate(pass.pace.rate());
+                control.set_rate(if tally.common.is_behind() { HELD_BACK } else { pass.pace.rate() });
                 progress.tell(control, pass, floor(control, positions));
                 thread::park_timeout(Self::WATCH);
             }
@@ -107,6 +115,7 @@ impl Gang {
     /// Runs one program until nothing is left for it.
     fn work(&self, number: u32, program: &Program, control: &Control, tally: &Tally) -> io::Result<()> {
         self.pin(number as usize);
+        give_way();
         let mut estimate = Estimate::new();
         while control.get(layout::STOP) == 0 {
             let left = left(number, control);
@@ -115,9 +124,9 @@ impl Gang {
             }
             forget_allowance(number, control);
             let repeat = estimate.repeat(left, control, tally);
-            let begun = Instant::now();
+            let begun = time_on_processor()?;
             match program.run_live(&self.frame, repeat, Self::BATCH) {
-                Ok(()) => estimate.learn(begun.elapsed(), repeat),
+                Ok(()) => estimate.learn(time_on_processor()?.saturating_sub(begun), repeat),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     control.set(layout::STOP, 1);
@@ -176,12 +185,19 @@ impl Estimate {
         runs.clamp(f64::from(Gang::BATCH), Self::MOST_RUNS) as u32
     }
 
+    /// What counts is the time that the runs took on a processor: a call waits at its end, and on a busy machine in
+    /// between, and ever shorter calls would be the answer to that.
     fn learn(&mut self, took: Duration, runs: u32) {
         // Short calls tell more of their beginning and end than of the program.
         if took > Duration::from_millis(50) {
             self.run_ns = (took.as_nanos() as f64 / f64::from(runs.max(1))).clamp(10.0, 10_000.0);
         }
     }
+}
+
+/// What the calling thread has used so far.
+fn time_on_processor() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
 /// Positions that are left for a thread: those of its block and its share of the others.
