@@ -509,7 +509,7 @@ impl ScanArgs {
 pub(crate) enum Backend {
     /// The best that works here
     Auto,
-    /// A program in the kernel makes the probes: the fastest by far, for TCP over IPv4
+    /// A program in the kernel makes the probes: the fastest by far, for all over IPv4 but SCTP
     Kernel,
     /// AF_XDP: frames in memory shared with the kernel
     Xdp,

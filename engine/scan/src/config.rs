@@ -25,7 +25,7 @@ pub enum BackendChoice {
     Batch,
     /// Ordinary sockets: needs no rights, is slow.
     Connect,
-    /// A program in the kernel makes the probes: the fastest by far, for TCP over IPv4, and a core spins for it.
+    /// A program in the kernel makes the probes: the fastest by far, for all over IPv4 but SCTP, and a core spins for it.
     /// Targets that it cannot carry go another way in the same scan; an error if there is none that it can.
     Kernel,
     /// A packet ring shared with the kernel.
@@ -228,6 +228,11 @@ impl ScanConfig {
         let hosts = u32::try_from(self.targets.count()).unwrap_or(u32::MAX);
         let all = self.rate_per_host.map(|rate| PacketsPerSecond(rate.0.saturating_mul(hosts)));
         all.map_or(self.rate, |all| self.rate.min(all))
+    }
+
+    /// Whether most of what comes back is TCP, which a program in the kernel judges.
+    pub(crate) fn is_answered_by_tcp(&self) -> bool {
+        !self.ports.is_empty() && self.ports.tcp().len() == self.ports.len()
     }
 
     /// Attempts at each silent target, whatever happens.

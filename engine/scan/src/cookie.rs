@@ -30,7 +30,8 @@ pub(crate) struct EchoCookie {
 }
 
 impl EchoCookie {
-    const ATTEMPT_BITS: u16 = 0b1111;
+    /// The bits of a sequence number that hold the attempt.
+    pub(crate) const ATTEMPT_BITS: u16 = 0b1111;
 
     /// Both fields as one number.
     pub(crate) const fn to_bits(self) -> u32 {
@@ -62,9 +63,9 @@ impl EchoCookie {
 
 impl CookieKey {
     /// Bits that tell the kinds of cookies apart; a SYN's ports are below them.
-    const ECHO: u64 = 1 << 32;
+    pub(crate) const ECHO: u64 = 1 << 32;
     const SCTP: u64 = 1 << 33;
-    const TIMESTAMP: u64 = 1 << 34;
+    pub(crate) const TIMESTAMP: u64 = 1 << 34;
 
     /// A key that nobody can guess, from the kernel.
     pub(crate) fn random() -> io::Result<Self> {

@@ -12,7 +12,7 @@ use crate::{
     BackendChoice, ScanConfig, ScanError, TargetSet,
     cookie::{CookieKey, SourcePorts},
     probe::Payloads,
-    receive::{Classifier, RingReceiver, TallyMemory},
+    receive::{Classifier, RingReceiver, TallyMemories},
     route::{Hop, Route, RouteMap, RouteSocket},
     space::ProbeSpace,
     sys::{Interface, LinkKind, OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
@@ -32,7 +32,7 @@ pub(crate) struct Network {
     pub(crate) ports: SourcePorts,
     pub(crate) payloads: Payloads,
     /// Memory of tallies, if programs in the kernel share it.
-    pub(crate) memory: Option<TallyMemory>,
+    pub(crate) memory: Option<TallyMemories>,
     /// The backends chosen, and why.
     pub(crate) backend: (String, String),
     /// Held for as long as replies may come.
@@ -254,7 +254,7 @@ impl Devices {
         self,
         config: &ScanConfig,
         facts: &Facts<'_>,
-        memory: &OnceCell<TallyMemory>,
+        memory: &OnceCell<TallyMemories>,
     ) -> Result<OpenDevices, ScanError> {
         let mut opened = OpenDevices::default();
         for (device, interface) in self.interfaces.iter().enumerate() {
@@ -286,8 +286,11 @@ impl OpenDevices {
         // Where a program takes most of what comes, or little can come, a small ring does.
         let config = request.config;
         let is_small = config.targets.count() * (config.ports.len() as u64).max(1) <= RxConfig::FEW_TARGETS;
-        let blocks =
-            if fast.is_some() || is_small { RxConfig::FEW_BLOCKS } else { RxConfig::default().blocks };
+        let blocks = if fast.is_some() && config.is_answered_by_tcp() || is_small {
+            RxConfig::FEW_BLOCKS
+        } else {
+            RxConfig::default().blocks
+        };
         let ring = RxRing::open(request.interface, &filter, RxConfig { blocks, vlan, ..RxConfig::default() })
             .map_err(|error| failed("receiving", error))?;
         self.receivers.push(RingReceiver::new(ring, fast));

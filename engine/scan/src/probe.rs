@@ -33,7 +33,7 @@ const HOP_LIMIT: u8 = 64;
 const WINDOW: u16 = 64_240;
 
 /// The datagrams to be sent, each kept once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Payloads {
     /// The first is empty.
     distinct: Vec<Arc<[u8]>>,
@@ -41,11 +41,17 @@ pub(crate) struct Payloads {
     of_port: Vec<(u16, u16)>,
 }
 
+impl Default for Payloads {
+    /// Empty datagrams only.
+    fn default() -> Self {
+        Self { distinct: vec![Arc::from([])], of_port: Vec::new() }
+    }
+}
+
 impl Payloads {
     /// Asks for the payload of each UDP port of the set.
     pub(crate) fn collect(ports: &PortSet, payloads: &UdpPayloads) -> Self {
-        let mut distinct: Vec<Arc<[u8]>> = vec![Arc::from([])];
-        let mut of_port = Vec::new();
+        let Self { mut distinct, mut of_port } = Self::default();
         for port in ports.udp() {
             let Some(payload) = payloads.get(port) else { continue };
             let known = distinct.iter().position(|known| *known == payload).unwrap_or_else(|| {
@@ -60,6 +66,39 @@ impl Payloads {
     fn index(&self, port: u16) -> usize {
         let found = self.of_port.binary_search_by_key(&port, |&(port, _)| port).ok();
         found.and_then(|place| self.of_port.get(place)).map_or(0, |&(_, index)| usize::from(index))
+    }
+}
+
+/// What the frames of some probes have in common: all but addresses, ports and cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mould {
+    Ack,
+    /// With the payload of this number.
+    Datagram(u16),
+    Echo,
+    Syn,
+    Timestamp,
+}
+
+impl Payloads {
+    /// What the probe of a kind is made from; `None` for an INIT, whose checksum is no sum.
+    pub(crate) fn mould(&self, kind: ProbeKind) -> Option<Mould> {
+        match kind {
+            ProbeKind::Ack(_) => Some(Mould::Ack),
+            ProbeKind::Echo => Some(Mould::Echo),
+            ProbeKind::Sctp(_) => None,
+            ProbeKind::Tcp(_) => Some(Mould::Syn),
+            ProbeKind::Timestamp => Some(Mould::Timestamp),
+            ProbeKind::Udp(port) => Some(Mould::Datagram(self.index(port) as u16)),
+        }
+    }
+
+    /// How many bytes of payload the frames of a mould carry.
+    pub(crate) fn bytes_in(&self, mould: Mould) -> usize {
+        match mould {
+            Mould::Datagram(number) => self.distinct.get(usize::from(number)).map_or(0, |bytes| bytes.len()),
+            Mould::Ack | Mould::Echo | Mould::Syn | Mould::Timestamp => 0,
+        }
     }
 }
 
@@ -81,12 +120,16 @@ impl<'p> Emitter<'p> {
         }
     }
 
-    /// Writes a SYN in which everything that differs from probe to probe is 0, so that its checksums are those of the
-    /// rest, and returns its length; `None` if it does not fit.
-    pub(crate) fn emit_blank_syn(&self, buffer: &mut [u8]) -> Option<usize> {
+    /// Writes a frame in which everything that differs from probe to probe is 0, so that its checksums are those of the
+    /// rest, and returns its length; `None` if it does not fit, or if the family has no such probe.
+    pub(crate) fn emit_blank(&self, buffer: &mut [u8], mould: Mould) -> Option<usize> {
         match self {
-            Self::V4(templates, _) => templates.emit_blank_syn(buffer, Ipv4Addr::UNSPECIFIED),
-            Self::V6(templates) => templates.emit_blank_syn(buffer, Ipv6Addr::UNSPECIFIED),
+            Self::V4(_, timestamp) if mould == Mould::Timestamp => {
+                let blank = Echo { destination: Ipv4Addr::UNSPECIFIED, identifier: 0, sequence: 0 };
+                timestamp.emit(buffer, &blank).ok()
+            }
+            Self::V4(templates, _) => templates.emit_blank(buffer, mould, Ipv4Addr::UNSPECIFIED),
+            Self::V6(templates) => templates.emit_blank(buffer, mould, Ipv6Addr::UNSPECIFIED),
         }
     }
 
@@ -209,9 +252,20 @@ impl<'p, A: Address> Templates<'p, A> {
         }
     }
 
-    fn emit_blank_syn(&self, buffer: &mut [u8], destination: A) -> Option<usize> {
-        let blank = Syn { destination, source_port: 0, destination_port: 0, sequence: SeqNumber(0) };
-        self.syn.emit(buffer, &blank).ok()
+    fn emit_blank(&self, buffer: &mut [u8], mould: Mould, destination: A) -> Option<usize> {
+        let (source_port, destination_port) = (0, 0);
+        let segment = Syn { destination, source_port, destination_port, sequence: SeqNumber(0) };
+        let written = match mould {
+            Mould::Ack => self.ack.emit(buffer, &segment),
+            Mould::Datagram(number) => {
+                let template = self.udp.get(usize::from(number))?;
+                template.emit(buffer, &Udp { destination, source_port, destination_port })
+            }
+            Mould::Echo => self.echo.emit(buffer, &Echo { destination, identifier: 0, sequence: 0 }),
+            Mould::Syn => self.syn.emit(buffer, &segment),
+            Mould::Timestamp => return None,
+        };
+        written.ok()
     }
 
     #[inline]

@@ -68,7 +68,7 @@ impl Scan {
             events,
             hosts: Arc::new(Seen::in_memory(
                 self.config.targets.count(),
-                self.access.memory().and_then(|memory| memory.hosts.as_ref()),
+                self.access.memory().and_then(|memories| memories.ports.hosts.as_ref()),
             )),
         };
         Stages::new(self.config, self.access, common, self.stretch)

@@ -11,7 +11,7 @@ use crate::{
     loss::Losses,
     network::{Inquiry, Network},
     pace::Pace,
-    receive::{Classifier, Common, RingReceiver, Tally, TallyMemory, Wanted},
+    receive::{Classifier, Common, RingReceiver, Tally, TallyMemories, Wanted},
     space::ProbeSpace,
     suspicion::control_ports,
     transmit::{Ahead, ConnectTransmit, Pass, Stopwatch, Transmit},
@@ -32,7 +32,7 @@ impl Access {
     }
 
     /// Memory that programs in the kernel share with tallies.
-    pub(crate) fn memory(&self) -> Option<&TallyMemory> {
+    pub(crate) fn memory(&self) -> Option<&TallyMemories> {
         match self {
             Self::Connect(_) => None,
             Self::Frames(network) => network.memory.as_ref(),
@@ -296,7 +296,8 @@ impl Stages {
         let space = ProbeSpace::ports(targets, &ports);
         let (positions, order) = (0..space.len(), Permutation::new(space.len(), self.config.seed));
         let wanted = Wanted { closed: false, ports: true };
-        let tally = Tally::new(order, positions.clone(), wanted, self.common.clone(), self.access.memory());
+        // No program sends these probes.
+        let tally = Tally::new(order, positions.clone(), wanted, self.common.clone(), None);
         let campaign = Campaign { phase: Phase::Retrying, space, positions, skip_host: &everyone };
         let begun = Mark { attempt: 0, position: 0, asked: 0 };
         tally.reach(begun);
@@ -312,7 +313,8 @@ impl Stages {
         let (mut losses, mut answered) = (Losses::default(), 0);
         control.begin(campaign.phase, campaign.positions.end - campaign.positions.start);
         for stretch in self.cut(&campaign).stretches(campaign.positions.clone()) {
-            let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone(), self.access.memory());
+            let memory = self.access.memory().map(|memories| memories.of(wanted));
+            let tally = Tally::new(order.clone(), stretch, wanted, self.common.clone(), memory);
             let begun = self.begin_stretch(&campaign, &tally);
             let covered = self.cover(&campaign, &tally, begun)?;
             checkpoint = covered.checkpoint;

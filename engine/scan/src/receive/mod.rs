@@ -12,4 +12,4 @@ pub(crate) use drops::{DropCause, Drops};
 pub(crate) use kernel::{KernelReceiver, Ledger};
 pub(crate) use ring::RingReceiver;
 pub(crate) use seen::Seen;
-pub(crate) use tally::{Common, Passing, Reply, Tally, TallyMemory, Wanted};
+pub(crate) use tally::{Common, Passing, Reply, Tally, TallyMemories, TallyMemory, Wanted};

@@ -19,7 +19,7 @@ use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortSta
 
 use super::{DropCause, Drops, Seen, seen::SeenMemory};
 use crate::{
-    Clock, Control, Event, Page, Permutation,
+    Clock, Control, Event, Page, Permutation, ScanConfig,
     checkpoint::{Checkpoint, Mark, restore},
     loss::Histories,
     space::{ProbeKind, ProbeSpace, Target},
@@ -139,6 +139,39 @@ pub(crate) struct TallyMemory {
     pub(crate) hosts: Option<SeenMemory>,
 }
 
+/// The memory of a scan's tallies, by what they are about. The bits of the hosts are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct TallyMemories {
+    /// Whether hosts are there.
+    pub(crate) hosts: TallyMemory,
+    pub(crate) ports: TallyMemory,
+}
+
+impl TallyMemories {
+    /// Memory for all stages of a scan.
+    pub(crate) fn new(config: &ScanConfig) -> io::Result<Self> {
+        let hosts = config.targets.count();
+        let looks = config.ping || config.ports.is_empty();
+        // Shards share out the ports, and hosts only where there is nothing else to share out.
+        let looking = hosts * if looks { config.host_probes.kinds().len() as u64 } else { 0 };
+        let shared_out = if config.ports.is_empty() { looking } else { hosts * config.ports.len() as u64 };
+        let positions = config.shard.positions(shared_out);
+        let shared_out = positions.end - positions.start;
+        if config.ports.is_empty() {
+            let memory = TallyMemory::new(shared_out, hosts)?;
+            return Ok(Self { hosts: memory.clone(), ports: memory });
+        }
+        let ports = TallyMemory::new(shared_out, hosts)?;
+        let memory = if looks { TallyMemory::new(looking, 0)? } else { ports.clone() };
+        Ok(Self { hosts: TallyMemory { hosts: ports.hosts.clone(), ..memory }, ports })
+    }
+
+    /// That of tallies that are about ports, or not.
+    pub(crate) fn of(&self, wanted: Wanted) -> &TallyMemory {
+        if wanted.ports { &self.ports } else { &self.hosts }
+    }
+}
+
 impl TallyMemory {
     /// Memory for stretches of a scan of so many positions and hosts.
     pub(crate) fn new(positions: u64, hosts: u64) -> io::Result<Self> {
@@ -171,13 +204,13 @@ impl Stamps {
         if targets > Tally::TIMED_TARGETS {
             return None;
         }
-        match memory.and_then(|memory| memory.sent_at.as_ref()) {
-            Some(shared) if shared.len() as u64 * 2 >= targets => {
-                shared.iter().for_each(|word| word.store(0, Relaxed));
-                Some(Self::Shared(Arc::clone(shared)))
-            }
-            _ => Some(Self::Own((0..targets).map(|_| AtomicU32::new(0)).collect())),
-        }
+        let Some(memory) = memory else {
+            return Some(Self::Own((0..targets).map(|_| AtomicU32::new(0)).collect()));
+        };
+        // Times that the programs do not keep are unknown, not 0.
+        let shared = memory.sent_at.as_ref().filter(|shared| shared.len() as u64 * 2 >= targets)?;
+        shared.iter().for_each(|word| word.store(0, Relaxed));
+        Some(Self::Shared(Arc::clone(shared)))
     }
 
     #[inline]
@@ -290,6 +323,11 @@ impl Tally {
     /// Whether this memory holds the bits, and answers of closed ports are of no interest beyond them.
     pub(crate) fn is_in(&self, memory: &TallyMemory) -> bool {
         !self.wanted.closed && self.answered.is_in(&memory.answered)
+    }
+
+    /// Whether it is about ports, not only about hosts.
+    pub(crate) fn is_of_ports(&self) -> bool {
+        self.wanted.ports
     }
 
     /// Waits a while for a moment in which no event is being made; false if there was none.
@@ -516,6 +554,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use crossbeam_channel::{Receiver, unbounded};
+    use nix::unistd::Uid;
     use portreeve_model::Timestamp;
 
     use super::*;
@@ -527,6 +566,10 @@ mod tests {
     }
 
     fn tally(stretch: Range<u64>) -> (Tally, Receiver<Passing>) {
+        tally_in(stretch, None)
+    }
+
+    fn tally_in(stretch: Range<u64>, memory: Option<&TallyMemory>) -> (Tally, Receiver<Passing>) {
         let (events, found) = unbounded();
         let common = Common {
             control: Control::new(),
@@ -536,7 +579,7 @@ mod tests {
             hosts: Arc::new(Seen::new(256)),
         };
         let wanted = Wanted { closed: false, ports: true };
-        (Tally::new(Permutation::new(space().len(), 3), stretch, wanted, common, None), found)
+        (Tally::new(Permutation::new(space().len(), 3), stretch, wanted, common, memory), found)
     }
 
     fn reply(tally: &Tally, position: u64, attempt: u8) -> Reply {
@@ -560,17 +603,41 @@ mod tests {
         tally.take(reply(&tally, 5, 0), Some(Duration::from_micros(1_300)));
         tally.stamp(6, 1, 5_000);
         tally.take(reply(&tally, 6, 0), Some(Duration::from_micros(5_100)));
-        let times: Vec<Option<u32>> = found
-            .try_iter()
-            .filter_map(|event| match event {
-                Passing::Event(Event::Port(port)) => Some(port.rtt_us),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(times, [Some(250), None]);
+        assert_eq!(times(&found), [Some(250), None]);
         assert_eq!(tally.common.drops.counts(), [("duplicate", 1)]);
         assert!(tally.is_answered(5, 0) && !tally.is_answered(7, 0));
         assert!(tally.is_settled(2, 256) && !tally.is_settled(3, 256));
+    }
+
+    fn times(found: &Receiver<Passing>) -> Vec<Option<u32>> {
+        let times = found.try_iter().filter_map(|event| match event {
+            Passing::Event(Event::Port(port)) => Some(port.rtt_us),
+            _ => None,
+        });
+        times.collect()
+    }
+
+    /// A short stretch of a scan too long for its programs to note when they send.
+    #[test]
+    fn times_that_no_program_keeps_are_unknown() {
+        if !Uid::effective().is_root() {
+            assert_ne!(
+                std::env::var("CI").as_deref(),
+                Ok("true"),
+                "BPF tests need root, and CI runs them all"
+            );
+            eprintln!("skipped: making BPF maps needs root");
+            return;
+        }
+        let memory = TallyMemory::new(Tally::TIMED_TARGETS + 1, 256).expect("maps");
+        let (tally, found) = tally_in(0..1000, Some(&memory));
+        tally.take(reply(&tally, 5, 0), Some(Duration::from_micros(1_250)));
+        assert_eq!(times(&found), [None]);
+        let memory = TallyMemory::new(1000, 256).expect("maps");
+        let (tally, found) = tally_in(0..1000, Some(&memory));
+        tally.stamp(5, 0, 1_000);
+        tally.take(reply(&tally, 5, 0), Some(Duration::from_micros(1_250)));
+        assert_eq!(times(&found), [Some(250)]);
     }
 
     #[test]

@@ -6,8 +6,7 @@ use super::{Facts, Generator, kernel};
 use crate::{
     BackendChoice, ScanConfig,
     probe::MAX_FRAME_BYTES,
-    receive::TallyMemory,
-    space::ProbeSpace,
+    receive::TallyMemories,
     sys::{FrameSink, Interface, LinkKind, RawIpBatch, TxBatch, TxRing, TxXdp, transmit_queues},
     transmit::lanes,
 };
@@ -37,18 +36,17 @@ pub(crate) struct Request<'a> {
     /// Hardware addresses are not known yet.
     pub(crate) facts: &'a Facts<'a>,
     /// One for all devices of the scan.
-    pub(crate) memory: &'a OnceCell<TallyMemory>,
+    pub(crate) memory: &'a OnceCell<TallyMemories>,
 }
 
 impl Request<'_> {
-    /// Memory that programs in the kernel share with the tallies of this space, made when it is first asked for.
-    pub(crate) fn shared_memory(&self, space: &ProbeSpace) -> io::Result<TallyMemory> {
+    /// Memory that programs in the kernel share with the tallies of the scan, made when it is first asked for.
+    pub(crate) fn shared_memory(&self) -> io::Result<&TallyMemories> {
         if let Some(memory) = self.memory.get() {
-            return Ok(memory.clone());
+            return Ok(memory);
         }
-        let positions = self.config.shard.positions(space.len());
-        let memory = TallyMemory::new(positions.end - positions.start, space.targets().count())?;
-        Ok(self.memory.get_or_init(|| memory).clone())
+        let memory = TallyMemories::new(self.config)?;
+        Ok(self.memory.get_or_init(|| memory))
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) const SOURCE_PORT: u32 = SHARED + 48;
 pub(super) const ATTEMPT: u32 = SHARED + 56;
 /// When the scan began, by the kernel's monotonic clock, in nanoseconds.
 pub(super) const START_NS: u32 = SHARED + 64;
+/// The attempt as the sequence numbers of ICMP requests hold it.
+pub(super) const ECHO_ATTEMPT: u32 = SHARED + 72;
 /// The ways, of [`way::BYTES`] each, begin here.
 pub(super) const WAYS: u32 = 4 * LINE;
 
@@ -38,14 +40,10 @@ pub(super) mod way {
     pub const HARDWARE: i16 = 0;
     /// Our address.
     pub const SOURCE: i16 = 16;
-    /// Sum over the IP header's constant fields.
-    pub const IP_SUM: i16 = 24;
-    /// Sum over the constant fields of segment and pseudo-header.
-    pub const TCP_SUM: i16 = 32;
     /// Anything but 0: each target has a hardware address of its own.
-    pub const ON_LINK: i16 = 40;
-    pub const BYTES: u32 = 64;
-    pub const SHIFT: i32 = 6;
+    pub const ON_LINK: i16 = 24;
+    pub const BYTES: u32 = 32;
+    pub const SHIFT: i32 = 5;
 }
 
 /// Offsets in a thread's own memory.

@@ -5,12 +5,14 @@
 //! call nor a copy nor an sk_buff is spent on a probe. Order, cookies, checksums and pace are those of the other
 //! backends, bit by bit; the tests hold them against each other.
 //!
-//! It carries TCP over IPv4 through one Ethernet device; what else a scan has is left to the loop that fills
-//! [`crate::sys::FrameSink`]s. Everything is loaded when the scan is prepared, so running it needs no rights.
+//! It carries all probes over IPv4 but SCTP's, through one Ethernet device; what else a scan has is left to the loop that
+//! fills [`crate::sys::FrameSink`]s. Looking for hosts and probing their ports have programs of their own. Everything is
+//! loaded when the scan is prepared, so running it needs no rights.
 //!
 //! Programs spin: between two probes they drop frames until the next is due. At low rates that wastes a core, so
 //! the backend is chosen by itself only for rates that the others reach with less comfort.
 
+mod frame;
 mod layout;
 mod plan;
 mod program;
@@ -26,20 +28,24 @@ use std::{
     time::Duration,
 };
 
+use portreeve_wire::template::Link;
+
 use self::{
+    frame::Cast,
     layout::{Control, Layout},
     plan::Plan,
     program::Ingredients,
-    tables::{Neighbors, Tables},
+    tables::{Among, Neighbors, Tables},
     threads::Gang,
 };
 use super::{Facts, Generator, Pass, Refusal, Request, Sender, Share};
 use crate::{
-    BackendChoice, PacketsPerSecond, Permutation, ScanError,
+    BackendChoice, PacketsPerSecond, Permutation, ScanConfig, ScanError,
+    cookie::EchoCookie,
     network::{NextHop, Way},
-    probe::{Emitter, MAX_FRAME_BYTES, Payloads},
+    probe::MAX_FRAME_BYTES,
     receive::{DropCause, KernelReceiver, Ledger, Tally, TallyMemory},
-    space::{ProbeKind, ProbeSpace, Target},
+    space::{ProbeSpace, Target},
     sys::{
         FrameSink, OnReply, TxBatch, TxRing,
         bpf::{DeviceMap, LoadError, Program, SharedArray, clock_ns},
@@ -62,22 +68,84 @@ pub(super) fn open(request: &Request<'_>) -> Result<Sender, Refusal> {
     if config.vlan.is_some() {
         return Err(Refusal::Unfit("its frames have no room for a VLAN tag".to_owned()));
     }
-    let space = ProbeSpace::ports(config.targets.clone(), &config.ports);
-    let plan = Plan::new(&space, request.facts.paths, request.device);
-    if plan.is_empty() {
-        return Err(Refusal::Unfit("it sends TCP over IPv4, and there is none to send".to_owned()));
-    }
-    if plan.on_link.is_some_and(|(first, last)| last - first >= Neighbors::MOST) {
+    let purposes = Purpose::of(config);
+    let drafts: Vec<Draft> = purposes.iter().map(|&purpose| Draft::new(request, purpose)).collect();
+    // What most of the scan is comes last.
+    let Some(main) = drafts.last().filter(|draft| !draft.plan.is_empty()) else {
+        let why = "it sends TCP, UDP and ICMP over IPv4, and there is none to send";
+        return Err(Refusal::Unfit(why.to_owned()));
+    };
+    if main.plan.on_link.is_some_and(|(first, last)| last - first >= Neighbors::MOST) {
         return Err(Refusal::Unfit(
             "there are too many targets on the link to know each by number".to_owned(),
         ));
     }
     // Some drivers have queues for live frames only once a program is on the device.
-    let memory = request.shared_memory(&space).map_err(unfit)?;
-    let receiver = receive(request, &plan, ledger(request, &space, &memory).map_err(unfit)?);
+    let ledger = ledger(request, main).map_err(unfit)?;
+    let receiver = receive(request, &main.plan, ledger);
     selftest::frames_arrive(request.interface)?;
-    let generator = KernelGenerator::load(request, space, plan, &memory, receiver).map_err(unfit)?;
+    let carried = drafts.into_iter().filter(|draft| !draft.plan.is_empty());
+    let machines = carried.map(|draft| Machine::load(request, draft)).collect::<io::Result<_>>();
+    let (machines, device) = (machines.map_err(unfit)?, request.interface.name.clone());
+    let generator = KernelGenerator { machines, device, receiver };
     Ok(Sender { sink: sink(request)?, more: Vec::new(), generator: Some(Box::new(generator)) })
+}
+
+/// What passes are about that one program sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Whether hosts are there.
+    Hosts,
+    /// The ports, of all hosts or of those that are there.
+    Ports { ping: bool },
+}
+
+impl Purpose {
+    /// Those of a scan, in the order of its stages.
+    fn of(config: &ScanConfig) -> Vec<Self> {
+        let ports = Self::Ports { ping: config.ping };
+        match (config.ports.is_empty(), config.ping) {
+            (true, _) => vec![Self::Hosts],
+            (false, true) => vec![Self::Hosts, ports],
+            (false, false) => vec![ports],
+        }
+    }
+
+    fn space(self, config: &ScanConfig) -> ProbeSpace {
+        let targets = config.targets.clone();
+        match self {
+            Self::Hosts => ProbeSpace::discovery(targets, &config.host_probes),
+            Self::Ports { .. } => ProbeSpace::ports(targets, &config.ports),
+        }
+    }
+
+    /// Which hosts are asked, if not all.
+    fn among(self) -> Option<Among> {
+        match self {
+            Self::Hosts => Some(Among::Unmet),
+            Self::Ports { ping } => ping.then_some(Among::Met),
+        }
+    }
+
+    /// Whether a pass is about this.
+    fn is_of(self, pass: &Pass<'_>) -> bool {
+        pass.tally.is_of_ports() == (self != Self::Hosts)
+    }
+}
+
+/// What a program is to be made for.
+struct Draft {
+    purpose: Purpose,
+    space: ProbeSpace,
+    plan: Plan,
+}
+
+impl Draft {
+    fn new(request: &Request<'_>, purpose: Purpose) -> Self {
+        let Facts { paths, payloads, .. } = request.facts;
+        let space = purpose.space(request.config);
+        Self { plan: Plan::new(&space, payloads, paths, request.device), purpose, space }
+    }
 }
 
 /// Has replies judged in the kernel, too, where that can be: it can not where another program is on the device.
@@ -105,11 +173,12 @@ fn receive(request: &Request<'_>, plan: &Plan, ledger: Option<Ledger>) -> Option
 }
 
 /// For closed ports, unless they are asked for one by one.
-fn ledger(request: &Request<'_>, space: &ProbeSpace, memory: &TallyMemory) -> io::Result<Option<Ledger>> {
-    if request.config.report_closed {
+fn ledger(request: &Request<'_>, draft: &Draft) -> io::Result<Option<Ledger>> {
+    if request.config.report_closed || draft.purpose == Purpose::Hosts {
         return Ok(None);
     }
-    Ledger::new(space, Permutation::new(space.len(), request.config.seed), memory)
+    let order = Permutation::new(draft.space.len(), request.config.seed);
+    Ledger::new(&draft.space, order, &request.shared_memory()?.ports)
 }
 
 /// Why there are no programs: without the rights, and with a kernel that refuses them.
@@ -128,50 +197,102 @@ fn sink(request: &Request<'_>) -> io::Result<Box<dyn FrameSink>> {
     }
 }
 
-/// Programs for one device, and their memory.
+/// Programs for one device.
 struct KernelGenerator {
-    space: ProbeSpace,
-    plan: Arc<Plan>,
-    tables: Tables,
-    control: Control,
-    gang: Gang,
+    machines: Vec<Machine>,
     device: String,
     receiver: Option<KernelReceiver>,
 }
 
-impl KernelGenerator {
-    fn load(
-        request: &Request<'_>,
-        space: ProbeSpace,
-        plan: Plan,
-        memory: &TallyMemory,
-        receiver: Option<KernelReceiver>,
-    ) -> io::Result<Self> {
+/// A program for each thread, all for one purpose, and their memory.
+struct Machine {
+    purpose: Purpose,
+    space: ProbeSpace,
+    plan: Arc<Plan>,
+    memory: TallyMemory,
+    tables: Tables,
+    control: Control,
+    gang: Gang,
+}
+
+impl Machine {
+    fn load(request: &Request<'_>, draft: Draft) -> io::Result<Self> {
         let config = request.config;
-        let tables = Tables::new(&plan, memory, config.ping)?;
+        let memories = request.shared_memory()?;
+        let memory = if draft.purpose == Purpose::Hosts { &memories.hosts } else { &memories.ports };
+        let device = DeviceMap::new("pr_device", &[request.interface.index])?;
         let threads = threads::count(config.rate, transmit_queues(&request.interface.name));
+        let order = Permutation::new(draft.space.len(), config.seed);
+        Self::assemble(draft, memory.clone(), &order, request.facts, &device, threads)
+    }
+
+    fn assemble(
+        draft: Draft,
+        memory: TallyMemory,
+        order: &Permutation,
+        facts: &Facts<'_>,
+        device: &DeviceMap,
+        threads: u32,
+    ) -> io::Result<Self> {
+        let Draft { purpose, space, plan } = draft;
+        let tables = Tables::new(&plan, &memory, purpose)?;
         let layout = Layout { ways: plan.ways.len() as u32, threads };
         let control = Control::new(layout)?;
-        let device = DeviceMap::new("pr_device", &[request.interface.index])?;
-        let blank = blank(&plan, request.facts)?;
-        let order = Permutation::new(space.len(), config.seed);
+        let casts = plan.moulds.iter().map(|&mould| Cast::new(mould, facts.payloads));
+        let casts = casts.collect::<io::Result<Vec<_>>>()?;
         let ingredients = Ingredients {
             plan: &plan,
             tables: &tables,
-            order: &order,
-            key: request.facts.key,
-            blank: &blank,
+            order,
+            key: facts.key,
+            casts: &casts,
             control: control.memory.reference(),
             layout,
-            device: &device,
+            device,
         };
         let programs = (0..threads)
             .map(|thread| Ok(Program::load("pr_generate", program::emit(&ingredients, thread))?))
             .collect::<io::Result<Vec<_>>>()?;
-        let (gang, name) = (Gang::new(programs, blank), request.interface.name.clone());
-        Ok(Self { space, plan: Arc::new(plan), tables, control, gang, device: name, receiver })
+        let longest = casts.into_iter().map(|cast| cast.blank).max_by_key(Vec::len).unwrap_or_default();
+        let gang = Gang::new(programs, longest);
+        Ok(Self { purpose, space, plan: Arc::new(plan), memory, tables, control, gang })
     }
 
+    /// Whether it sends a pass, or a part of it.
+    fn is_for(&self, pass: &Pass<'_>) -> bool {
+        self.purpose.is_of(pass)
+            && pass.space.kinds() == self.space.kinds()
+            && pass.tally.answered.is_in(&self.memory.answered)
+    }
+
+    /// Writes down what is known only now: hardware addresses and what the pass is about.
+    fn begin(&self, pass: &Pass<'_>, positions: &Range<u64>, facts: &Facts<'_>) -> io::Result<()> {
+        let control = &self.control;
+        control.begin(
+            positions,
+            &Setting {
+                stretch_start: pass.tally.stretch().start,
+                source_port: facts.ports.port(pass.attempt),
+                attempt: pass.attempt,
+                elapsed: pass.time.elapsed(),
+                rate: pass.pace.rate(),
+            },
+        );
+        for (place, way) in self.plan.ways.iter().filter_map(|&way| facts.paths.ways().get(way)).enumerate() {
+            control.write_way(place as u32, way)?;
+        }
+        if let Some(neighbors) = &self.tables.neighbors {
+            for (address, mac) in facts.paths.neighbors().iter() {
+                if let Some(host) = pass.space.targets().index_of(address) {
+                    neighbors.set(host, mac);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl KernelGenerator {
     /// How many of the frames that were handed to the device it did not send: its queue was full, or it has none for
     /// them any more. No error tells, but its count does, when it has caught up.
     fn lost(&self, device_before: Option<u64>, sent: u64) -> u64 {
@@ -187,60 +308,18 @@ impl KernelGenerator {
         }
         lost
     }
-
-    /// Writes down what is known only now: hardware addresses and what the pass is about.
-    fn begin(&self, pass: &Pass<'_>, positions: &Range<u64>, facts: &Facts<'_>) -> io::Result<()> {
-        let control = &self.control;
-        control.begin(
-            positions,
-            &Setting {
-                stretch_start: pass.tally.stretch().start,
-                source_port: facts.ports.port(pass.attempt),
-                stamp_bits: Tally::stamp_bits(pass.attempt),
-                elapsed: pass.time.elapsed(),
-                rate: pass.pace.rate(),
-            },
-        );
-        for (place, way) in self.plan.ways.iter().filter_map(|&way| facts.paths.ways().get(way)).enumerate() {
-            control.write_way(place as u32, way, facts.payloads)?;
-        }
-        if let Some(neighbors) = &self.tables.neighbors {
-            for (address, mac) in facts.paths.neighbors().iter() {
-                if let Some(host) = pass.space.targets().index_of(address) {
-                    neighbors.set(host, mac);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The frame that all programs begin with: the first way's, with zeros where probes differ.
-fn blank(plan: &Plan, facts: &Facts<'_>) -> io::Result<Vec<u8>> {
-    let way =
-        plan.ways.first().and_then(|&way| facts.paths.ways().get(way)).ok_or(io::ErrorKind::NotFound)?;
-    blank_of(way, facts.payloads)
-}
-
-fn blank_of(way: &Way, payloads: &Payloads) -> io::Result<Vec<u8>> {
-    let mut frame = [0; MAX_FRAME_BYTES];
-    let length = Emitter::new(way.link(), way.source, payloads).emit_blank_syn(&mut frame);
-    let frame = length.and_then(|length| frame.get(..length)).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(frame.to_vec())
 }
 
 impl Generator for KernelGenerator {
     fn share(&self, pass: &Pass<'_>) -> Share {
-        if pass.space.kinds() != self.space.kinds() {
-            Share::Nothing
-        } else if self.plan.is_whole() {
-            Share::All
-        } else {
-            let plan = Arc::clone(&self.plan);
-            Share::Part(Arc::new(move |target: &Target| {
-                matches!(target.kind, ProbeKind::Tcp(_)) && plan.reaches(target.host)
-            }))
+        let Some(machine) = self.machines.iter().find(|machine| machine.is_for(pass)) else {
+            return Share::Nothing;
+        };
+        if machine.plan.is_whole() {
+            return Share::All;
         }
+        let plan = Arc::clone(&machine.plan);
+        Share::Part(Arc::new(move |target: &Target| plan.carries(target)))
     }
 
     fn send(
@@ -249,14 +328,18 @@ impl Generator for KernelGenerator {
         positions: Range<u64>,
         facts: &Facts<'_>,
     ) -> Result<u64, ScanError> {
-        self.begin(pass, &positions, facts).map_err(ScanError::io("cannot prepare the kernel's programs"))?;
-        let (before, device_before) = (self.control.counts(), sent_packets(&self.device).ok());
-        let whole = self.plan.is_whole();
-        let reached = self
-            .gang
-            .run(&self.control, pass, &positions, whole)
+        let Some(machine) = self.machines.iter().find(|machine| machine.is_for(pass)) else {
+            return Ok(positions.start);
+        };
+        machine
+            .begin(pass, &positions, facts)
+            .map_err(ScanError::io("cannot prepare the kernel's programs"))?;
+        let Machine { plan, control, gang, .. } = machine;
+        let (before, device_before) = (control.counts(), sent_packets(&self.device).ok());
+        let reached = gang
+            .run(control, pass, &positions, plan.is_whole())
             .map_err(ScanError::io("the kernel stopped making probes"))?;
-        let after = self.control.counts();
+        let after = control.counts();
         let drops = &pass.tally.common.drops;
         drops.add(DropCause::NotAllowed, after.not_allowed - before.not_allowed);
         drops.add(DropCause::NoNeighbor, after.no_neighbor - before.no_neighbor);
@@ -273,7 +356,7 @@ impl Generator for KernelGenerator {
 struct Setting {
     stretch_start: u64,
     source_port: u16,
-    stamp_bits: u64,
+    attempt: u8,
     /// Since the scan began.
     elapsed: Duration,
     rate: PacketsPerSecond,
@@ -305,7 +388,8 @@ impl Control {
         self.set(layout::STOP, 0);
         self.set(layout::STRETCH_START, setting.stretch_start);
         self.set(layout::SOURCE_PORT, u64::from(setting.source_port));
-        self.set(layout::ATTEMPT, setting.stamp_bits);
+        self.set(layout::ATTEMPT, Tally::stamp_bits(setting.attempt));
+        self.set(layout::ECHO_ATTEMPT, u64::from(setting.attempt) & u64::from(EchoCookie::ATTEMPT_BITS));
         self.set(layout::START_NS, now_ns.saturating_sub(setting.elapsed.as_nanos() as u64));
         self.set_rate(setting.rate);
         for number in 0..self.layout.threads {
@@ -322,26 +406,17 @@ impl Control {
     }
 
     /// Writes down what frames of a way consist of.
-    fn write_way(&self, place: u32, way: &Way, payloads: &Payloads) -> io::Result<()> {
-        let IpAddr::V4(source) = way.source else { return Err(io::ErrorKind::InvalidData.into()) };
-        let blank = blank_of(way, payloads)?;
-        let word = |from: usize| {
-            let bytes = blank.get(from..from + 8).and_then(|bytes| bytes.try_into().ok());
-            u64::from_le_bytes(bytes.unwrap_or_default())
+    fn write_way(&self, place: u32, way: &Way) -> io::Result<()> {
+        let (IpAddr::V4(ours), Link::Ethernet { destination, source, .. }) = (way.source, way.link()) else {
+            return Err(io::ErrorKind::InvalidData.into());
         };
-        // The sum of the constant fields is what a blank frame's checksum is the complement of.
-        let sum = |at: usize| match blank.get(at..at + 2) {
-            Some(&[high, low]) => u64::from(!u16::from_be_bytes([high, low])),
-            _ => 0,
-        };
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.0, source.0);
         let set = |field: i16, value| {
             self.set(layout::WAYS + place * layout::way::BYTES + field as u32, value);
         };
-        set(layout::way::HARDWARE, word(0));
-        set(layout::way::HARDWARE + 8, word(8));
-        set(layout::way::SOURCE, u64::from(source.to_bits()));
-        set(layout::way::IP_SUM, sum(program::IP_CHECKSUM));
-        set(layout::way::TCP_SUM, sum(program::TCP_CHECKSUM));
+        set(layout::way::HARDWARE, u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        set(layout::way::HARDWARE + 8, u64::from_le_bytes([i, j, k, l, 0, 0, 0, 0]));
+        set(layout::way::SOURCE, u64::from(ours.to_bits()));
         set(layout::way::ON_LINK, u64::from(matches!(way.next, NextHop::OnLink { .. })));
         Ok(())
     }

@@ -7,23 +7,25 @@
 //! 1. *pace*: two buckets as in `pace.rs`, filled from the clock when what they last allowed is used up;
 //! 2. *order*: positions in blocks from a counter that all threads share, put through the permutation; a walk or
 //!    a search that takes too long for one frame goes on with the next;
-//! 3. *target*: index to port, address, way and neighbour, by tables; answered targets are passed over;
+//! 3. *target*: index to port, mould, address, way and neighbour, by tables; answered targets are passed over;
 //! 4. *gate*: the address must lie in the range of targets that it was taken from;
-//! 5. *frame*: everything, its length too, since a frame that was sent before may have been changed by whoever got it.
+//! 5. *frame*: everything, its length too, since a frame that was sent before may have been changed by whoever got it;
+//!    each mould has code of its own ([`super::frame`]).
 //!
 //! R6 is the thread's memory, R7 the frame, R8 the shared memory and later the way, R9 the image, then the address.
 
 use super::{
+    frame::Cast,
     layout::{self, Layout, thread, way},
     plan::{Plan, Segment},
-    tables::Tables,
+    tables::{Among, Tables},
 };
 use crate::{
     Permutation,
     cookie::CookieKey,
-    kernel_code::{KEY, cookie, finish_checksum, look_up, permute, test},
+    kernel_code::{KEY, look_up, permute, test},
     sys::bpf::{
-        Action, Alu, Assembler, Atomic, Bits, Compare, DeviceMap, Helper, Label, MapReference, Register, Size,
+        Action, Alu, Assembler, Atomic, Compare, DeviceMap, Helper, Label, MapReference, Register, Size,
     },
 };
 use Compare::{AtLeast, AtMost, Equal, Greater, Less, NotEqual};
@@ -40,13 +42,13 @@ const MOST_ALLOWED: i32 = 64;
 /// within it.
 pub(super) const CATCH_UP_NS: u64 = 50_000_000;
 
-/// Bytes that every frame begins with beyond its end, and that each probe cuts off. Only a frame whose length the program
+/// Bytes that every frame begins with beyond the end of the longest, and that each probe cuts off. Only a frame whose length the program
 /// changes gets its description written anew by the kernel, and whoever had the frame before may have changed that too:
 /// an XDP program at the far end of a veth pair that shortens a frame and sends it back leaves it short.
 pub(super) const SLACK: usize = 8;
 
 /// Places in the stack frame.
-mod local {
+pub(super) mod local {
     pub const CONTEXT: i16 = -72;
     pub const TRIES: i16 = -16;
     pub const HOST: i16 = -24;
@@ -56,20 +58,8 @@ mod local {
     pub const PLACE: i16 = -40;
     pub const LOW: i16 = -48;
     pub const HIGH: i16 = -56;
+    /// Place of the kind among those carried; where they have a table, their entry there.
     pub const KIND: i16 = -64;
-}
-
-/// Where the checksums are in a frame.
-pub(super) const IP_CHECKSUM: usize = 24;
-pub(super) const TCP_CHECKSUM: usize = 50;
-
-/// Offsets in a frame.
-mod frame {
-    pub const HARDWARE_END: i16 = 12;
-    pub const SOURCE: i16 = 26;
-    pub const DESTINATION: i16 = 30;
-    pub const PORTS: i16 = 34;
-    pub const SEQUENCE: i16 = 38;
 }
 
 /// All that a program is made of.
@@ -79,25 +69,27 @@ pub(super) struct Ingredients<'a> {
     pub(super) tables: &'a Tables,
     pub(super) order: &'a Permutation,
     pub(super) key: &'a CookieKey,
-    /// A frame with zeros where probes differ.
-    pub(super) blank: &'a [u8],
+    /// One for each mould of the plan.
+    pub(super) casts: &'a [Cast],
     pub(super) control: MapReference,
     pub(super) layout: Layout,
     pub(super) device: &'a DeviceMap,
 }
 
 /// Labels that are jumped to from everywhere.
-struct Ends {
+pub(super) struct Ends {
     /// Nothing for this frame.
     drop: Label,
     /// This position needs no probe; on to the next.
     pass_over: Label,
+    /// The frame is written.
+    pub(super) written: Label,
 }
 
 /// The program for a thread.
 pub(super) fn emit(ingredients: &Ingredients<'_>, thread_number: u32) -> Assembler {
     let mut a = Assembler::new();
-    let ends = Ends { drop: a.label(), pass_over: a.label() };
+    let ends = Ends { drop: a.label(), pass_over: a.label(), written: a.label() };
     let g = Generator { i: ingredients, ends };
     g.enter(&mut a, thread_number);
     g.pace(&mut a);
@@ -108,19 +100,24 @@ pub(super) fn emit(ingredients: &Ingredients<'_>, thread_number: u32) -> Assembl
     a
 }
 
-struct Generator<'a> {
-    i: &'a Ingredients<'a>,
-    ends: Ends,
+pub(super) struct Generator<'a> {
+    pub(super) i: &'a Ingredients<'a>,
+    pub(super) ends: Ends,
 }
 
 impl Generator<'_> {
+    /// Bytes of the longest frame.
+    fn room(&self) -> usize {
+        self.i.casts.iter().map(|cast| cast.blank.len()).max().unwrap_or_default()
+    }
+
     /// Checks the frame's room and finds the memory.
     fn enter(&self, a: &mut Assembler, thread_number: u32) {
         a.store(Double, Frame, local::CONTEXT, R1);
         a.load(Word, R7, R1, 0);
         a.load(Word, R2, R1, 4);
         a.copy(R3, R7);
-        a.alu(Alu::Add, R3, self.i.blank.len() as i32);
+        a.alu(Alu::Add, R3, self.room() as i32);
         a.jump_if(Greater, R3, R2, self.ends.drop);
         a.map_value(R6, self.i.control, self.i.layout.thread(thread_number));
         a.map_value(R8, self.i.control, 0);
@@ -231,6 +228,7 @@ impl Generator<'_> {
         a.constant(R1, self.i.order.len());
         a.jump_if(AtLeast, R9, R1, next);
         self.split(a);
+        self.leave_kinds_out(a);
         self.leave_answered_out(a);
         self.leave_hosts_out(a);
         self.find_segment(a);
@@ -249,7 +247,7 @@ impl Generator<'_> {
         a.place(found);
     }
 
-    /// Index to host and port; targets of other kinds and families are others' work.
+    /// Index to host and kind; targets of other kinds and families are others' work.
     fn split(&self, a: &mut Assembler) {
         let plan = self.i.plan;
         let (kind, host) = (R1, R2);
@@ -265,14 +263,27 @@ impl Generator<'_> {
             a.alu(Alu::Mul, R3, kind);
             a.alu(Alu::Sub, host, R3);
         }
-        if plan.first_tcp > 0 {
-            a.alu(Alu::Sub, kind, plan.first_tcp as i32);
+        if plan.first_kind > 0 {
+            a.alu(Alu::Sub, kind, plan.first_kind as i32);
         }
-        a.jump_if(AtLeast, kind, plan.ports.len() as i32, self.ends.pass_over);
+        a.jump_if(AtLeast, kind, plan.recipes.len() as i32, self.ends.pass_over);
         a.constant(R3, plan.v4_addresses);
         a.jump_if(AtLeast, host, R3, self.ends.pass_over);
         a.store(Double, Frame, local::HOST, host);
         a.store(Double, Frame, local::KIND, kind);
+    }
+
+    /// Looks up how the kind is made, where there are several ways, and passes over it if others make it.
+    fn leave_kinds_out(&self, a: &mut Assembler) {
+        let Some(kinds) = &self.i.tables.kinds else { return };
+        a.load(Double, R3, Frame, local::KIND);
+        look_up(a, kinds.reference(), R3, self.ends.pass_over);
+        a.load(Double, R3, R0, 0);
+        if self.i.plan.has_gaps() {
+            let beyond = (self.i.casts.len() as i32) << Tables::MOULD_SHIFT;
+            a.jump_if(AtLeast, R3, beyond, self.ends.pass_over);
+        }
+        a.store(Double, Frame, local::KIND, R3);
     }
 
     /// Passes over the position if its target has answered.
@@ -288,12 +299,16 @@ impl Generator<'_> {
     }
 
     fn leave_hosts_out(&self, a: &mut Assembler) {
-        let Some(hosts) = self.i.tables.met_hosts else { return };
+        let Some((hosts, among)) = self.i.tables.met_hosts else { return };
         a.load(Double, R3, Frame, local::HOST);
         self.bit(a, hosts, R3);
         a.load(Double, R3, Frame, local::HOST);
         test(a, R3);
-        a.jump_if(Equal, R1, 0, self.ends.pass_over);
+        let is_other = match among {
+            Among::Met => Equal,
+            Among::Unmet => NotEqual,
+        };
+        a.jump_if(is_other, R1, 0, self.ends.pass_over);
     }
 
     /// `R1 = the word that holds bit number R3`
@@ -383,12 +398,9 @@ impl Generator<'_> {
 
     fn find_port(&self, a: &mut Assembler) {
         a.load(Double, R3, Frame, local::KIND);
-        match &self.i.tables.ports {
-            Some(ports) => {
-                look_up(a, ports.reference(), R3, self.ends.drop);
-                a.load(Double, R3, R0, 0);
-            }
-            None => a.alu(Alu::Add, R3, i32::from(self.i.plan.first_port())),
+        match self.i.plan.port_run() {
+            Some(first) => a.alu(Alu::Add, R3, i32::from(first)),
+            None => a.alu(Alu::And, R3, 0xffff),
         }
         a.map_value(R1, self.i.control, 0);
         a.load(Double, R1, R1, layout::SOURCE_PORT as i16);
@@ -440,68 +452,12 @@ impl Generator<'_> {
         a.store(Word, R0, 0, R1);
     }
 
-    /// Writes everything behind the hardware addresses.
-    fn write(&self, a: &mut Assembler) {
-        cookie(
-            a,
-            self.i.key,
-            |a| {
-                a.load(Double, R0, R8, way::SOURCE);
-                a.alu(Alu::ShiftLeft, R0, 32);
-                a.alu(Alu::Or, R0, R9);
-            },
-            |a| a.load(Double, R0, Frame, local::PORTS),
-        );
-        // Both checksums, before the fields are turned to network order.
-        a.load(Double, R4, Frame, local::PORTS);
-        a.load(Double, R2, R8, way::TCP_SUM);
-        a.alu(Alu::Add, R2, R9);
-        a.alu(Alu::Add, R2, R4);
-        a.alu(Alu::Add, R2, R1);
-        finish_checksum(a, R2, R3);
-        a.load(Double, R0, R8, way::IP_SUM);
-        a.alu(Alu::Add, R0, R9);
-        finish_checksum(a, R0, R3);
-        self.write_constants(a);
-        a.to_big_endian(R0, Bits::B16);
-        a.store(Half, R7, IP_CHECKSUM as i16, R0);
-        a.to_big_endian(R2, Bits::B16);
-        a.store(Half, R7, TCP_CHECKSUM as i16, R2);
-        a.load(Double, R3, R8, way::SOURCE);
-        for (register, place) in
-            [(R3, frame::SOURCE), (R9, frame::DESTINATION), (R4, frame::PORTS), (R1, frame::SEQUENCE)]
-        {
-            a.to_big_endian(register, Bits::B32);
-            a.store(Word, R7, place, register);
-        }
-    }
-
-    fn write_constants(&self, a: &mut Assembler) {
-        let mut at = frame::HARDWARE_END;
-        while let Some(rest) = self.i.blank.get(at as usize..).filter(|rest| !rest.is_empty()) {
-            let size = match rest.len() {
-                8.. if at % 8 == 0 => Double,
-                4.. => Word,
-                2.. => Half,
-                _ => Size::Byte,
-            };
-            let bytes = match size {
-                Double => 8,
-                Word => 4,
-                Half => 2,
-                Size::Byte => 1,
-            };
-            let value = rest.iter().take(bytes).rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-            a.constant(R5, value);
-            a.store(size, R7, at, R5);
-            at += bytes as i16;
-        }
-    }
-
-    /// Cuts the frame to its length, counts and redirects; and the way out for frames that there was nothing for.
+    /// Cuts the frame to the length in R9, counts and redirects; and the way out for frames that there was nothing for.
     fn leave(&self, a: &mut Assembler) {
+        a.place(self.ends.written);
         a.load(Double, R1, Frame, local::CONTEXT);
-        a.copy(R2, -(SLACK as i32));
+        a.copy(R2, R9);
+        a.alu(Alu::Sub, R2, (self.room() + SLACK) as i32);
         a.call(Helper::AdjustTail);
         a.jump_if(NotEqual, R0, 0, self.ends.drop);
         count(a, thread::SENT);

@@ -1,10 +1,13 @@
-//! The tables that the generator's programs look up: which range a host is in, which port a kind is, who lives where.
+//! The tables that the generator's programs look up: which range a host is in, how a kind is made, who lives where.
 
 use std::{io, sync::atomic::Ordering::Relaxed};
 
 use portreeve_model::MacAddress;
 
-use super::plan::{Plan, Segment};
+use super::{
+    Purpose,
+    plan::{Plan, Recipe, Segment},
+};
 use crate::{
     receive::TallyMemory,
     sys::bpf::{MapReference, SharedArray},
@@ -17,10 +20,11 @@ pub(super) struct Tables {
     pub(super) answered: MapReference,
     /// Stamps of the positions of a stretch, two to an entry, if times are kept.
     pub(super) sent_at: Option<MapReference>,
-    /// Bits of the hosts that were met, if only those are probed.
-    pub(super) met_hosts: Option<MapReference>,
-    /// The ports, unless they follow each other.
-    pub(super) ports: Option<SharedArray>,
+    /// Bits of the hosts that were met, and whether those are probed or the others.
+    pub(super) met_hosts: Option<(MapReference, Among)>,
+    /// For each kind its port, and above that its mould; [`Self::NOT_CARRIED`] if it has none. Needed unless all have one
+    /// mould and their ports follow each other.
+    pub(super) kinds: Option<SharedArray>,
     /// Each segment's first number, its first and last address, and its way.
     pub(super) segments: SharedArray,
     /// For every 2^`hint_shift` hosts the segments that can be theirs: first, and the one after the last.
@@ -29,6 +33,13 @@ pub(super) struct Tables {
     /// Halvings after which one segment is left, whatever the hint.
     pub(super) search_steps: u32,
     pub(super) neighbors: Option<Neighbors>,
+}
+
+/// Which hosts are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    Met,
+    Unmet,
 }
 
 /// The hardware addresses of targets on the link, by the targets' numbers.
@@ -56,10 +67,15 @@ impl Neighbors {
 }
 
 impl Tables {
-    pub(super) fn new(plan: &Plan, memory: &TallyMemory, met_hosts: bool) -> io::Result<Self> {
+    /// Where the mould begins in an entry of [`Self::kinds`].
+    pub(super) const MOULD_SHIFT: i32 = 16;
+    const NOT_CARRIED: u64 = (u16::MAX as u64) << Self::MOULD_SHIFT;
+
+    pub(super) fn new(plan: &Plan, memory: &TallyMemory, purpose: Purpose) -> io::Result<Self> {
         let segments = array("pr_segments", plan.segments.iter().map(words), 3)?;
-        let ports = (!plan.is_port_run())
-            .then(|| array("pr_ports", plan.ports.iter().map(|&port| [u64::from(port)]), 1))
+        let kinds = plan.port_run().is_none();
+        let kinds = kinds
+            .then(|| array("pr_kinds", plan.recipes.iter().map(|recipe| [word(*recipe)]), 1))
             .transpose()?;
         let hint_shift = hint_shift(plan);
         let hints = hints(plan, hint_shift);
@@ -77,8 +93,11 @@ impl Tables {
         Ok(Self {
             answered: memory.answered.words.reference(),
             sent_at: memory.sent_at.as_ref().map(|array| array.reference()),
-            met_hosts: memory.hosts.as_ref().filter(|_| met_hosts).map(|hosts| hosts.words.reference()),
-            ports,
+            met_hosts: memory
+                .hosts
+                .as_ref()
+                .and_then(|hosts| Some((hosts.words.reference(), purpose.among()?))),
+            kinds,
             segments,
             hints,
             hint_shift,
@@ -99,6 +118,12 @@ fn array<const N: usize>(
         word.store(value, Relaxed);
     }
     Ok(array)
+}
+
+fn word(recipe: Option<Recipe>) -> u64 {
+    recipe.map_or(Tables::NOT_CARRIED, |recipe| {
+        u64::from(recipe.mould) << Tables::MOULD_SHIFT | u64::from(recipe.port)
+    })
 }
 
 fn words(segment: &Segment) -> [u64; 3] {
@@ -126,6 +151,7 @@ fn hints(plan: &Plan, shift: u32) -> Vec<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::Mould;
 
     fn plan(lengths: &[u64]) -> Plan {
         let mut start = 0;
@@ -141,8 +167,9 @@ mod tests {
             addresses: start,
             v4_addresses: start,
             kinds: 1,
-            first_tcp: 0,
-            ports: vec![80],
+            first_kind: 0,
+            recipes: vec![Some(Recipe { mould: 0, port: 80 })],
+            moulds: vec![Mould::Syn],
             segments,
             ways: Vec::new(),
             on_link: None,

@@ -10,11 +10,15 @@ use std::{
 use nix::unistd::Uid;
 use portreeve_model::MacAddress;
 use portreeve_wire::ethernet;
+use proptest::prelude::*;
 
 use super::{plan::Segment, *};
 use crate::{
-    PortSet, TargetSetBuilder,
+    HostProbes, PortSet, TargetSetBuilder, UdpPayloads,
     cookie::{CookieKey, SourcePorts},
+    network::Paths,
+    probe::{Emitter, Payloads},
+    space::ProbeKind,
     sys::bpf::Action,
 };
 
@@ -49,73 +53,71 @@ fn on_link() -> Way {
 /// A scan whose targets go through a gateway, but for those of 10.98.0.0/16, which are on the link, and 10.97.0.0/16,
 /// which nobody carries.
 struct Bench {
-    space: ProbeSpace,
     ways: Vec<Way>,
     order: Permutation,
-    memory: TallyMemory,
-    generator: KernelGenerator,
+    machine: Machine,
     payloads: Payloads,
+    attempt: u8,
+}
+
+/// Any attempt but the first.
+const ATTEMPT: u8 = 5;
+
+fn source_ports() -> SourcePorts {
+    SourcePorts::new(61_000, 16).expect("fits")
+}
+
+fn targets(text: &str) -> crate::TargetSet {
+    TargetSetBuilder::new().include(text).and_then(TargetSetBuilder::build).expect("targets")
 }
 
 impl Bench {
-    fn new(targets: &str, ports: &str, threads: u32, met_hosts: bool) -> Self {
-        let targets = TargetSetBuilder::new().include(targets).and_then(TargetSetBuilder::build);
-        let targets = targets.expect("targets");
-        let ports: PortSet = ports.parse().expect("ports");
-        let space = ProbeSpace::ports(targets.clone(), &ports);
-        let (ways, payloads) = (vec![gateway(), on_link()], Payloads::default());
-        let plan = plan(&space);
-        let memory = TallyMemory::new(space.len(), targets.count()).expect("maps");
-        let tables = Tables::new(&plan, &memory, met_hosts).expect("maps");
-        let layout = Layout { ways: plan.ways.len() as u32, threads };
-        let control = Control::new(layout).expect("map");
+    fn new(include: &str, ports: &str, threads: u32, met_hosts: bool) -> Self {
+        let purpose = Purpose::Ports { ping: met_hosts };
+        let space = ProbeSpace::ports(targets(include), &ports.parse().expect("ports"));
+        Self::load(purpose, space, Payloads::default(), threads)
+    }
+
+    fn load(purpose: Purpose, space: ProbeSpace, payloads: Payloads, threads: u32) -> Self {
+        let ways = vec![gateway(), on_link()];
+        let plan = plan(&space, &payloads);
         let used: Vec<&Way> = plan.ways.iter().map(|&way| &ways[way]).collect();
-        for (place, way) in used.iter().enumerate() {
-            control.write_way(place as u32, way, &payloads).expect("IPv4");
-        }
-        let blank = blank_of(used[0], &payloads).expect("fits");
+        let memory = TallyMemory::new(space.len(), space.targets().count()).expect("maps");
         let order = Permutation::new(space.len(), 11);
+        let paths = Paths::default();
+        let facts =
+            Facts { paths: &paths, payloads: &payloads, key: &KEY, ports: source_ports(), carried: &[] };
         let device = DeviceMap::new("test_device", &[1]).expect("map");
-        let ingredients = Ingredients {
-            plan: &plan,
-            tables: &tables,
-            order: &order,
-            key: &KEY,
-            blank: &blank,
-            control: control.memory.reference(),
-            layout,
-            device: &device,
-        };
-        let programs = (0..threads)
-            .map(|thread| Program::load("test_generate", program::emit(&ingredients, thread)))
-            .map(|loaded| loaded.expect("the verifier agrees"))
-            .collect();
-        let gang = Gang::new(programs, blank);
-        let (device, receiver) = ("none".to_owned(), None);
-        let generator = KernelGenerator {
-            space: space.clone(),
-            plan: Arc::new(plan),
-            tables,
-            control,
-            gang,
-            device,
-            receiver,
-        };
-        Self { space, ways, order, memory, generator, payloads }
+        let draft = Draft { purpose, space, plan };
+        let machine = Machine::assemble(draft, memory, &order, &facts, &device, threads);
+        let machine = machine.expect("the verifier agrees");
+        for (place, way) in used.iter().enumerate() {
+            machine.control.write_way(place as u32, way).expect("IPv4");
+        }
+        Self { ways, order, machine, payloads, attempt: ATTEMPT }
+    }
+
+    /// How many positions there are.
+    fn len(&self) -> u64 {
+        self.machine.space.len()
     }
 
     fn begin(&self, positions: Range<u64>) {
-        let rate = PacketsPerSecond(u32::MAX);
-        let setting =
-            Setting { stretch_start: 0, source_port: 61_001, stamp_bits: 1, elapsed: Duration::ZERO, rate };
-        self.generator.control.begin(&positions, &setting);
+        let setting = Setting {
+            stretch_start: 0,
+            source_port: source_ports().port(self.attempt),
+            attempt: self.attempt,
+            elapsed: Duration::ZERO,
+            rate: PacketsPerSecond(u32::MAX),
+        };
+        self.machine.control.begin(&positions, &setting);
     }
 
     /// What the other backends would send for a position.
     fn expected(&self, position: u64) -> Option<Vec<u8>> {
-        let target = self.space.target(self.order.at(position)?)?;
+        let target = self.machine.space.target(self.order.at(position)?)?;
         let IpAddr::V4(address) = target.address else { return None };
-        if !matches!(target.kind, ProbeKind::Tcp(_)) {
+        if matches!(target.kind, ProbeKind::Sctp(_)) {
             return None;
         }
         let (way, mac) = match address.octets() {
@@ -124,9 +126,8 @@ impl Bench {
             _ => (&self.ways[0], None),
         };
         let mut frame = [0; MAX_FRAME_BYTES];
-        let ports = SourcePorts::new(61_000, 2).expect("fits");
         let emitter = Emitter::new(way.link(), way.source, &self.payloads);
-        let length = emitter.emit(&mut frame, &target, 1, &KEY, ports).expect("fits");
+        let length = emitter.emit(&mut frame, &target, self.attempt, &KEY, source_ports()).expect("fits");
         if let Some(mac) = mac {
             ethernet::set_destination(&mut frame, ethernet::Address(mac.0));
         }
@@ -140,8 +141,8 @@ impl Bench {
 
     fn run_once(&self, thread: usize) -> Option<Vec<u8>> {
         // What was in the frame before must not matter.
-        let mut frame = vec![0xee; self.generator.gang.frame().len()];
-        let action = self.generator.gang.program(thread).run_once(&mut frame).expect("runs");
+        let mut frame = vec![0xee; self.machine.gang.frame().len()];
+        let action = self.machine.gang.program(thread).run_once(&mut frame).expect("runs");
         (action == Action::Redirect as u32).then_some(frame)
     }
 }
@@ -152,9 +153,9 @@ fn neighbor(address: Ipv4Addr) -> Option<MacAddress> {
     (d % 2 == 0).then_some(MacAddress([2, 9, 9, 9, c, d]))
 }
 
-fn plan(space: &ProbeSpace) -> Plan {
+fn plan(space: &ProbeSpace, payloads: &Payloads) -> Plan {
     let targets = space.targets();
-    let mut plan = Plan::of_space(space);
+    let mut plan = Plan::of_space(space, payloads);
     for (first, last) in targets.ranges() {
         let (IpAddr::V4(first), IpAddr::V4(last)) = (first, last) else { continue };
         let number = match first.octets() {
@@ -180,8 +181,8 @@ fn plan(space: &ProbeSpace) -> Plan {
 }
 
 fn tell_neighbors(bench: &Bench) {
-    let Some(neighbors) = &bench.generator.tables.neighbors else { return };
-    for (host, address) in bench.space.targets().iter().enumerate() {
+    let Some(neighbors) = &bench.machine.tables.neighbors else { return };
+    for (host, address) in bench.machine.space.targets().iter().enumerate() {
         if let IpAddr::V4(address) = address
             && let Some(mac) = neighbor(address)
         {
@@ -214,21 +215,196 @@ fn order_and_frames_are_those_of_the_other_backends() {
         ("10.98.0.0/26", "1-9"),
         (everything.as_str(), "25,1000-1002"),
     ] {
-        let bench = Bench::new(targets, ports, 1, false);
-        tell_neighbors(&bench);
-        bench.begin(0..bench.space.len());
-        let mut sent = 0;
-        for position in 0..bench.space.len() {
-            if let Some(expected) = bench.expected(position) {
-                let frame = bench.next(0);
-                assert_eq!(frame, Some(expected), "{targets} {ports}: position {position}");
-                sent += 1;
-            }
+        agrees(&Bench::new(targets, ports, 1, false));
+    }
+}
+
+/// Holds every frame of a scan against those of the other backends.
+fn agrees(bench: &Bench) {
+    tell_neighbors(bench);
+    bench.begin(0..bench.len());
+    let space = &bench.machine.space;
+    let about = || format!("{:?}, {} addresses", space.kinds(), space.targets().count());
+    let mut sent = 0;
+    for position in 0..bench.len() {
+        if let Some(expected) = bench.expected(position) {
+            assert_eq!(bench.next(0), Some(expected), "{}: position {position}", about());
+            sent += 1;
         }
-        assert_eq!(bench.next(0), None, "{targets} {ports}");
-        assert_eq!(bench.generator.control.counts().sent, sent);
-        assert_eq!(bench.generator.control.counts().not_allowed, 0);
-        assert_eq!(threads::reached(&bench.generator.control, &(0..bench.space.len())), bench.space.len());
+    }
+    assert_eq!(bench.next(0), None, "{}", about());
+    assert_eq!(bench.machine.control.counts().sent, sent);
+    assert_eq!(bench.machine.control.counts().not_allowed, 0);
+    assert_eq!(threads::reached(&bench.machine.control, &(0..bench.len())), bench.len());
+}
+
+fn host_bench(include: &str, probes: &str) -> Bench {
+    let probes: HostProbes = probes.parse().expect("probes");
+    let space = ProbeSpace::discovery(targets(include), &probes);
+    Bench::load(Purpose::Hosts, space, Payloads::default(), 1)
+}
+
+fn payloads(ports: &PortSet, payload: impl Fn(u16) -> Option<Vec<u8>> + Send + Sync + 'static) -> Payloads {
+    Payloads::collect(ports, &UdpPayloads::new(move |port| payload(port).map(Into::into)))
+}
+
+fn udp_bench(
+    include: &str,
+    ports: &str,
+    payload: impl Fn(u16) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> Bench {
+    let ports: PortSet = ports.parse().expect("ports");
+    let space = ProbeSpace::ports(targets(include), &ports);
+    Bench::load(Purpose::Ports { ping: false }, space, payloads(&ports, payload), 1)
+}
+
+#[test]
+fn probes_for_hosts_are_those_of_the_other_backends() {
+    if !may_run() {
+        return;
+    }
+    let mixed = "10.97.0.7 10.98.0.0-10.98.0.40 10.99.0.0/26 fd99::/124";
+    for probes in [
+        "icmp",
+        "timestamp",
+        "tcp-ack:80",
+        "udp:53",
+        "icmp,timestamp,tcp:22+443,tcp-ack:80+81,udp:53,sctp:2905",
+    ] {
+        agrees(&host_bench("10.99.0.0/25", probes));
+        agrees(&host_bench(mixed, probes));
+    }
+    // The lowest bits of a sequence number tell the attempt, all sixteen of them.
+    for attempt in 0..16 {
+        let mut bench = host_bench("10.99.0.0/29", "icmp,timestamp");
+        bench.attempt = attempt;
+        agrees(&bench);
+    }
+}
+
+#[test]
+fn datagrams_are_those_of_the_other_backends() {
+    if !may_run() {
+        return;
+    }
+    // Of every length modulo 8, none at all, and as long as they get.
+    agrees(&udp_bench("10.99.0.0/27", "U:1-40,U:50,T:80", |port| match port {
+        1..=20 => Some(vec![0xa5; usize::from(port)]),
+        21 => Some(vec![0xff; UdpPayloads::MAX_BYTES]),
+        22 => Some(vec![0; 300]),
+        _ => None,
+    }));
+    agrees(&udp_bench("10.99.0.0/26 10.98.0.0/27", "U:53", |_| Some(b"one question".to_vec())));
+    agrees(&udp_bench("10.99.0.0/26", "U:1000-1040", |_| None));
+    agrees(&udp_bench("10.99.0.0/28", "22,U:53,S:2905,U:161", |port| {
+        (port == 161).then(|| b"snmp".to_vec())
+    }));
+}
+
+/// A checksum that comes out as 0 is sent as ffff hex (RFC 768).
+#[test]
+fn a_checksum_of_zero_is_never_sent() {
+    if !may_run() {
+        return;
+    }
+    // Over 65,536 payloads that differ in two bytes each checksum comes up; these are the ones next to 0.
+    let zero = |payload: [u8; 2]| {
+        let ports: PortSet = "U:53".parse().expect("ports");
+        let payloads = payloads(&ports, move |_| Some(payload.to_vec()));
+        let emitter = Emitter::new(gateway().link(), SOURCE.into(), &payloads);
+        let space = ProbeSpace::ports(targets("10.99.0.1"), &ports);
+        let mut frame = [0; MAX_FRAME_BYTES];
+        let target = space.target(0).expect("one");
+        emitter.emit(&mut frame, &target, ATTEMPT, &KEY, source_ports()).expect("fits");
+        frame[40..42] == [0xff, 0xff]
+    };
+    let payload = (0..=u16::MAX).map(u16::to_be_bytes).find(|&payload| zero(payload)).expect("one of them");
+    agrees(&udp_bench("10.99.0.1", "U:53", move |_| Some(payload.to_vec())));
+}
+
+/// More payloads than a program has room for: the others go another way.
+#[test]
+fn what_has_no_room_in_a_program_is_left_to_others() {
+    if !may_run() {
+        return;
+    }
+    let ports: PortSet = "U:1-400".parse().expect("ports");
+    let all = payloads(&ports, |port| Some(vec![port as u8; 400 + usize::from(port)]));
+    let space = ProbeSpace::ports(targets("10.99.0.0/30"), &ports);
+    let bench = Bench::load(Purpose::Ports { ping: false }, space, all, 1);
+    let (plan, space) = (&bench.machine.plan, &bench.machine.space);
+    let carried = |position| space.target(bench.order.at(position)?).filter(|target| plan.carries(target));
+    let taken = (0..bench.len()).filter_map(carried).count() as u64;
+    assert!(!plan.is_whole() && (100..1_200).contains(&taken), "{taken} of {}", bench.len());
+    bench.begin(0..bench.len());
+    for position in 0..bench.len() {
+        if carried(position).is_some() {
+            assert_eq!(bench.next(0), bench.expected(position), "position {position}");
+        }
+    }
+    assert_eq!(bench.next(0), None);
+}
+
+#[test]
+fn hosts_that_were_met_are_not_looked_for_again() {
+    if !may_run() {
+        return;
+    }
+    let bench = host_bench("10.99.0.0/25", "icmp,tcp:80");
+    let hosts = bench.machine.memory.hosts.as_ref().expect("few enough");
+    hosts.words[0].store(1 << 63, Relaxed);
+    hosts.words[1].store(1, Relaxed);
+    bench.begin(0..bench.len());
+    let met = |address: &[u8]| matches!(address, [10, 99, 0, 63 | 64]);
+    let expected: Vec<_> = (0..bench.len())
+        .filter_map(|position| bench.expected(position))
+        .filter(|frame| !met(&frame[30..34]))
+        .collect();
+    assert_eq!(expected.len(), 252);
+    assert_eq!(rest(&bench, 0), expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_scan_is_sent_as_by_the_other_backends(
+        ranges in prop::collection::vec((96_u8..101, any::<u16>(), 0_u32..30), 1..6),
+        tcp in prop::collection::btree_set(any::<u16>(), 0..6),
+        run in prop::option::of((1_u16..60_000, 1_u16..20)),
+        udp in prop::collection::btree_map(1_u16..u16::MAX, prop::collection::vec(any::<u8>(), 0..600), 0..8),
+        sctp in prop::collection::btree_set(any::<u16>(), 0..2),
+        looks_for_hosts in prop::option::weighted(0.3, 0_usize..4),
+        attempt in 0_u8..16,
+    ) {
+        if !may_run() {
+            return Ok(());
+        }
+        let ranges: Vec<String> = ranges
+            .iter()
+            .map(|&(network, place, length)| {
+                let first = 0x0a00_0000 + (u32::from(network) << 16) + u32::from(place);
+                format!("{}-{}", Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(first + length))
+            })
+            .collect();
+        let targets = targets(&ranges.join(" "));
+        let ports = tcp.iter().map(ToString::to_string);
+        let ports = ports.chain(run.map(|(first, length)| format!("{first}-{}", first + length)));
+        let ports = ports.chain(udp.keys().map(|port| format!("U:{port}")));
+        let ports: Vec<String> = ports.chain(sctp.iter().map(|port| format!("S:{port}"))).collect();
+        let ports: PortSet = ports.join(",").parse().expect("ports");
+        let payloads = payloads(&ports, move |port| udp.get(&port).cloned());
+        let (purpose, space) = match looks_for_hosts {
+            Some(which) => {
+                let probes = ["icmp", "icmp,timestamp,udp:9", "tcp-ack:80,tcp:443", "sctp:1,icmp"][which];
+                (Purpose::Hosts, ProbeSpace::discovery(targets, &probes.parse().expect("probes")))
+            }
+            None => (Purpose::Ports { ping: false }, ProbeSpace::ports(targets, &ports)),
+        };
+        let plan = plan(&space, &payloads);
+        prop_assume!(!plan.is_empty());
+        let mut bench = Bench::load(purpose, space, payloads, 1);
+        bench.attempt = attempt;
+        agrees(&bench);
     }
 }
 
@@ -246,7 +422,7 @@ fn several_threads_share_the_positions_out() {
     while let Some(frame) = bench.next(frames.len() * 7 % 3) {
         open.remove(&place[&frame]);
         frames.push(frame);
-        let floor = threads::floor(&bench.generator.control, &(100..9_000));
+        let floor = threads::floor(&bench.machine.control, &(100..9_000));
         let first = open.first().copied().unwrap_or(9_000);
         assert!(floor <= first && first <= floor + 3 * program::BLOCK, "{floor} is told, {first} is next");
     }
@@ -268,16 +444,16 @@ fn who_has_answered_is_left_out_and_the_others_are_stamped() {
         return;
     }
     let bench = Bench::new("10.99.0.0/26", "1-30", 1, false);
-    for position in (0..bench.space.len()).filter(|position| position % 3 > 0) {
-        bench.memory.answered.words[(position / 64) as usize].fetch_or(1 << (position % 64), Relaxed);
+    for position in (0..bench.len()).filter(|position| position % 3 > 0) {
+        bench.machine.memory.answered.words[(position / 64) as usize].fetch_or(1 << (position % 64), Relaxed);
     }
-    bench.begin(0..bench.space.len());
+    bench.begin(0..bench.len());
     let sent = rest(&bench, 0);
     let expected: Vec<_> =
-        (0..bench.space.len()).step_by(3).filter_map(|position| bench.expected(position)).collect();
+        (0..bench.len()).step_by(3).filter_map(|position| bench.expected(position)).collect();
     assert_eq!(sent, expected);
-    let stamps = bench.memory.sent_at.as_ref().expect("small enough").halves();
-    for position in 0..bench.space.len() {
+    let stamps = bench.machine.memory.sent_at.as_ref().expect("small enough").halves();
+    for position in 0..bench.len() {
         let stamp = stamps[position as usize].load(Relaxed);
         assert_eq!(stamp & 0b11, u32::from(position % 3 == 0), "position {position}");
         assert!(stamp >> 2 < 60_000_000, "less than a minute");
@@ -290,12 +466,12 @@ fn only_hosts_that_were_met_are_probed_if_asked_for() {
         return;
     }
     let bench = Bench::new("10.99.0.0/25", "1-5", 1, true);
-    let hosts = bench.memory.hosts.as_ref().expect("few enough");
+    let hosts = bench.machine.memory.hosts.as_ref().expect("few enough");
     hosts.words[0].store(1 << 63, Relaxed);
     hosts.words[1].store(1, Relaxed);
-    bench.begin(0..bench.space.len());
+    bench.begin(0..bench.len());
     let met = |address: &[u8]| matches!(address, [10, 99, 0, 63 | 64]);
-    let expected: Vec<_> = (0..bench.space.len())
+    let expected: Vec<_> = (0..bench.len())
         .filter_map(|position| bench.expected(position))
         .filter(|frame| met(&frame[30..34]))
         .collect();
@@ -309,13 +485,13 @@ fn a_stopped_pass_tells_where_it_was() {
         return;
     }
     let bench = Bench::new("10.99.0.1-10.99.0.251", "1-40", 2, false);
-    let whole = 0..bench.space.len();
+    let whole = 0..bench.len();
     bench.begin(whole.clone());
     let mut sent: Vec<Vec<u8>> =
         (0..400).filter_map(|turn: usize| bench.next(usize::from(turn.is_multiple_of(4)))).collect();
-    bench.generator.control.set(layout::STOP, 1);
+    bench.machine.control.set(layout::STOP, 1);
     assert_eq!((bench.next(0), bench.next(1)), (None, None));
-    let reached = threads::reached(&bench.generator.control, &whole);
+    let reached = threads::reached(&bench.machine.control, &whole);
     assert!((1..=400).contains(&reached), "{reached}");
     bench.begin(reached..whole.end);
     sent.extend(rest(&bench, 0));
@@ -331,8 +507,8 @@ fn no_more_than_is_due_leaves() {
         return;
     }
     let bench = Bench::new("10.99.0.0/24", "1-40", 1, false);
-    bench.begin(0..bench.space.len());
-    bench.generator.control.set_rate(PacketsPerSecond(2_000));
+    bench.begin(0..bench.len());
+    bench.machine.control.set_rate(PacketsPerSecond(2_000));
     let begun = std::time::Instant::now();
     let mut sent = 0_u32;
     while begun.elapsed() < Duration::from_millis(400) {
@@ -350,9 +526,9 @@ fn an_address_beyond_its_range_is_stopped_at_the_gate() {
     }
     let bench = Bench::new("10.99.0.0/30 10.99.1.0/30", "80", 1, false);
     // The second range shrinks behind the plan's back: its first and last address become one.
-    let range = &bench.generator.tables.segments[4];
+    let range = &bench.machine.tables.segments[4];
     range.store(range.load(Relaxed) & 0xffff_ffff | (range.load(Relaxed) & 0xffff_ffff) << 32, Relaxed);
-    bench.begin(0..bench.space.len());
+    bench.begin(0..bench.len());
     assert_eq!(rest(&bench, 0).len(), 5);
-    assert_eq!(bench.generator.control.counts().not_allowed, 3);
+    assert_eq!(bench.machine.control.counts().not_allowed, 3);
 }

@@ -65,9 +65,9 @@ impl Gang {
     /// How often the watching thread looks.
     const WATCH: Duration = Duration::from_millis(2);
 
-    /// A thread for each program; their frames begin as `blank` and some bytes that each probe cuts off.
-    pub(super) fn new(programs: Vec<Program>, blank: Vec<u8>) -> Self {
-        let mut frame = blank;
+    /// A thread for each program; their frames begin as the longest there is and some bytes that each probe cuts off.
+    pub(super) fn new(programs: Vec<Program>, longest: Vec<u8>) -> Self {
+        let mut frame = longest;
         frame.resize(frame.len() + SLACK, 0);
         Self { programs, frame, processors: processors() }
     }
