@@ -1,6 +1,6 @@
 //! A door for the fuzz targets to what this crate keeps private; built by cargo-fuzz only.
 
-use crate::{Database, Fields, archive::Replies, decode, import::recog, matcher::choose};
+use crate::{Database, Fields, archive::Replies, decode, identify::pages, import::recog, matcher::choose};
 
 /// Decodes a reply and matches it against the built-in database, as a conversation would.
 pub fn read(probe: &str, reply: &[u8]) {
@@ -9,6 +9,11 @@ pub fn read(probe: &str, reply: &[u8]) {
     let complete = decode::is_complete(reply);
     let hits = Database::builtin().index().find(&fields);
     std::hint::black_box((complete, choose(&hits)));
+    if let Some(response) = decode::http::Response::parse(reply) {
+        let text = response.text();
+        let target = String::from_utf8_lossy(pages::refresh(&text).unwrap_or_default()).into_owned();
+        assert!(pages::join("/a/b", &target).starts_with('/'), "a path of the same host");
+    }
 }
 
 /// Reads bytes as what servers send during handshakes: TLS records, answers to JARM's hellos, SSH payloads.

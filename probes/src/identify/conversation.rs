@@ -28,10 +28,15 @@ use crate::{
 pub(super) const BANNER: &str = "banner";
 /// The question for a web server's first page.
 pub(super) const PAGE: &str = "http-get";
+/// How long a server that has shown to be a web server may take to make a page: applications that have just started,
+/// or look something up for it, take seconds.
+pub(super) const PAGE_TIME: Duration = Duration::from_secs(3);
+
 /// What the state of the conversation allows to ask next.
 enum Question {
     Favicon,
     Http2,
+    LatePage,
     Listen,
     Ntlm(ntlm::Place),
     PageOrTls(ProbeRef),
@@ -93,6 +98,8 @@ pub(super) struct Conversation<'a> {
     pub endings: Endings,
     pub redirects: Vec<SafeText>,
     pub next_page: Option<String>,
+    /// The path of the page asked for last.
+    pub page: String,
     pub favicon_tried: bool,
     pub favicon: Option<i32>,
     pub ntlm: Option<NtlmInfo>,
@@ -143,6 +150,7 @@ impl<'a> Conversation<'a> {
             endings: Endings::default(),
             redirects: Vec::new(),
             next_page: None,
+            page: "/".to_owned(),
             favicon_tried: false,
             favicon: None,
             ntlm: None,
@@ -194,16 +202,16 @@ impl<'a> Conversation<'a> {
             }
         }
         self.wants_tls = !self.tls_tried && self.identifier.plan.expects_tls(port);
-        while Instant::now() < self.deadline {
-            let Some(question) = self.next() else { break };
-            self.ask(question).await;
-            self.understand();
-        }
+        self.ask_all().await;
         if self.choice.is_none() && self.endings.endless + self.endings.dripping == 0 {
             self.await_late_greeting().await;
             self.understand();
             if self.choice.is_none() {
                 self.ask_one_at_a_time().await;
+            }
+            // What came late makes as much worth asking as what came at once.
+            if self.choice.is_some() {
+                self.ask_all().await;
             }
         }
         self.try_old_tls().await;
@@ -213,6 +221,15 @@ impl<'a> Conversation<'a> {
         let service = assemble::service(self, self.identifier.plan.usual_name(port));
         self.remember(&service);
         service
+    }
+
+    /// Asks until nothing is worth asking any more, or time is up.
+    async fn ask_all(&mut self) {
+        while Instant::now() < self.deadline {
+            let Some(question) = self.next() else { return };
+            self.ask(question).await;
+            self.understand();
+        }
     }
 
     /// The next question worth a connection, if any is left.
@@ -275,6 +292,9 @@ impl<'a> Conversation<'a> {
         if let Some(path) = self.next_page.take() {
             return Some(Question::Redirect(path));
         }
+        if self.awaits_page() {
+            return Some(Question::LatePage);
+        }
         let choice = self.choice.as_ref()?;
         let has_version = choice.best.get("version").is_some();
         let has_product = choice.best.get("product").is_some();
@@ -323,6 +343,7 @@ impl<'a> Conversation<'a> {
                 self.h2_tried = true;
                 self.ask_http2().await;
             }
+            Question::LatePage => self.await_late_page().await,
             Question::Listen if self.identifier.plan.greets(self.endpoint.port) => {
                 self.await_greeting().await;
             }
@@ -344,6 +365,7 @@ impl<'a> Conversation<'a> {
 
     /// Asks for another page of this host.
     pub async fn ask_page(&mut self, path: &str) {
+        path.clone_into(&mut self.page);
         if let Some(reply) = self.exchange("http-get", &get(path), false).await {
             self.learn("http-get", &reply);
         }
@@ -401,12 +423,12 @@ impl<'a> Conversation<'a> {
     /// Sends `bytes` on a connection whose state allows it, and reads one reply. `None` if no
     /// connection could be had.
     pub async fn exchange(&mut self, id: &str, bytes: &[u8], greets: bool) -> Option<Reply> {
+        let bytes = self.address_in(bytes);
         if self.speaks_h2 {
             let path =
                 bytes.strip_prefix(b"GET ").and_then(|rest| rest.split(|&byte| byte == b' ').next())?;
             return self.exchange_h2(&String::from_utf8_lossy(path)).await;
         }
-        let bytes = self.address_in(bytes);
         if let Some(connection) = self.reusable(greets) {
             let reply = self.exchange_on(connection, id, &bytes).await;
             if !reply.bytes.is_empty() || reply.end == End::Silent || !self.may_connect() {
@@ -538,6 +560,11 @@ impl<'a> Conversation<'a> {
         self.choice = choose(&hits).filter(|choice| choice.best.score >= assemble::LEAST_SCORE);
     }
 
+    /// Whether the endpoint has shown to be a web server.
+    pub fn is_web(&self) -> bool {
+        self.choice.as_ref().is_some_and(|choice| choice.best.name.as_str() == "http")
+    }
+
     pub fn rtt(&self) -> Duration {
         Duration::from_micros(self.hints.rtt_us.unwrap_or(1000).min(3_000_000).into())
     }
@@ -555,8 +582,9 @@ impl<'a> Conversation<'a> {
 
     pub fn patience(&self) -> Patience {
         let rtt = self.rtt();
+        let first = if self.is_web() { PAGE_TIME } else { Duration::from_millis(500) };
         Patience {
-            first: (3 * rtt + Duration::from_millis(500)).min(Duration::from_secs(4)),
+            first: (3 * rtt + first).min(Duration::from_secs(4)),
             quiet: (3 * rtt / 2 + Duration::from_millis(60)).min(Duration::from_secs(2)),
             whole: 4 * rtt + Duration::from_secs(2),
         }

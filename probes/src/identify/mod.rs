@@ -14,7 +14,7 @@ mod jarm;
 mod memory;
 mod ntlm;
 mod os_hint;
-mod pages;
+pub(crate) mod pages;
 mod patient;
 mod plan;
 mod ssh;

@@ -3,7 +3,11 @@
 use md5::{Digest, Md5};
 use portreeve_model::SafeText;
 
-use super::{assemble, connection::End, conversation::Conversation};
+use super::{
+    assemble,
+    connection::End,
+    conversation::{Conversation, PAGE},
+};
 use crate::decode::{hex, http::Response};
 
 /// Same-host redirects followed at most.
@@ -29,10 +33,15 @@ impl Conversation<'_> {
         if self.first_page.is_none() {
             self.first_page = Some(reply.to_vec());
         }
-        let target = response.header("location").filter(|_| matches!(response.status, 301..=303 | 307 | 308));
-        let path = target.and_then(|target| self.same_host(target));
-        if let Some(path) = path.filter(|_| id == "http-get" && self.redirects.len() < MAX_REDIRECTS) {
-            self.redirects.push(SafeText::sanitize_to(target.unwrap_or_default(), 512));
+        if id != PAGE || self.redirects.len() >= MAX_REDIRECTS {
+            return;
+        }
+        let moved = response.header("location").filter(|_| matches!(response.status, 301..=303 | 307 | 308));
+        let text = response.text();
+        let target = moved.or_else(|| refresh(&text));
+        let path = target.and_then(|target| self.same_host(target)).filter(|path| *path != self.page);
+        if let (Some(path), Some(target)) = (path, target) {
+            self.redirects.push(SafeText::sanitize_to(target, 512));
             self.next_page = Some(path);
         }
     }
@@ -52,21 +61,15 @@ impl Conversation<'_> {
                 known.then(|| format!("/{}", path.trim_start_matches('/')))?
             }
             None if target.contains("://") || target.starts_with("//") => return None,
-            None => format!("/{}", target.trim_start_matches('/')),
+            None => join(&self.page, target),
         };
         Some(path.split('#').next().unwrap_or("/").to_owned())
     }
 
-    /// Fills `{host}`.
+    /// Fills `{host}` and `{base}`.
     pub fn address_in(&self, bytes: &[u8]) -> Vec<u8> {
-        const HOST: &[u8] = b"{host}";
-        match bytes.windows(HOST.len()).position(|window| window == HOST) {
-            Some(at) => {
-                let (before, after) = bytes.split_at(at);
-                [before, self.host().as_bytes(), after.get(HOST.len()..).unwrap_or_default()].concat()
-            }
-            None => bytes.to_vec(),
-        }
+        let bytes = fill(bytes, b"{base}", folder(&self.page));
+        fill(&bytes, b"{host}", &self.host())
     }
 
     /// The `Host` that a browser would send.
@@ -78,6 +81,62 @@ impl Conversation<'_> {
         let usual = if self.inside_tls { 443 } else { 80 };
         if self.endpoint.port == usual { host } else { format!("{host}:{}", self.endpoint.port) }
     }
+}
+
+/// Puts `value` where `mark` first stands.
+fn fill(bytes: &[u8], mark: &[u8], value: &str) -> Vec<u8> {
+    match bytes.windows(mark.len()).position(|window| window == mark) {
+        Some(at) => {
+            let (before, after) = bytes.split_at(at);
+            [before, value.as_bytes(), after.get(mark.len()..).unwrap_or_default()].concat()
+        }
+        None => bytes.to_vec(),
+    }
+}
+
+/// The folder that a page is in, with its slash.
+fn folder(page: &str) -> &str {
+    let path = page.split(['?', '#']).next().unwrap_or_default();
+    path.rfind('/').and_then(|slash| path.get(..=slash)).unwrap_or("/")
+}
+
+/// The path that a page means by a reference without a host (RFC 3986 5.2).
+pub(crate) fn join(page: &str, target: &str) -> String {
+    if target.starts_with('/') {
+        return target.to_owned();
+    }
+    if target.starts_with('?') {
+        return format!("{}{target}", page.split(['?', '#']).next().unwrap_or("/"));
+    }
+    let mut base = folder(page).trim_end_matches('/').to_owned();
+    let mut rest = target;
+    loop {
+        if let Some(tail) = rest.strip_prefix("./") {
+            rest = tail;
+        } else if let Some(tail) = rest.strip_prefix("../") {
+            rest = tail;
+            base.truncate(base.rfind('/').unwrap_or(0));
+        } else {
+            let rest = if matches!(rest, "." | "..") { "" } else { rest };
+            return format!("{base}/{rest}");
+        }
+    }
+}
+
+/// Where a page sends its reader without being asked to: `<meta http-equiv="refresh" content="0; url=…">`. A page
+/// that only loads itself again names no other.
+pub(crate) fn refresh(body: &[u8]) -> Option<&[u8]> {
+    let head = body.get(..8192).unwrap_or(body);
+    let find = |text: &[u8], words: &[u8]| {
+        text.windows(words.len()).position(|window| window.eq_ignore_ascii_case(words))
+    };
+    let at = find(head, b"http-equiv=\"refresh\"").or_else(|| find(head, b"http-equiv=refresh"))?;
+    let start = head.get(..at)?.iter().rposition(|&byte| byte == b'<')?;
+    let tag = head.get(start..)?.split(|&byte| byte == b'>').next()?;
+    let url = tag.get(find(tag, b"url=")? + 4..)?;
+    let url = url.strip_prefix(b"'").or_else(|| url.strip_prefix(b"\"")).unwrap_or(url);
+    let end = url.iter().position(|&byte| matches!(byte, b'"' | b'\'' | b' ')).unwrap_or(url.len());
+    url.get(..end).filter(|url| !url.is_empty())
 }
 
 pub(super) fn get(path: &str) -> Vec<u8> {
@@ -102,4 +161,42 @@ pub(super) fn asks_for_tls(reply: &[u8]) -> bool {
         head.windows(words.len()).any(|window| window.eq_ignore_ascii_case(words))
     };
     response.status == 400 && (says(b"https") || says(b"ssl-enabled") || says(b"tls"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_joined_to_the_page_that_makes_them() {
+        for (page, target, path) in [
+            ("/", "/login", "/login"),
+            ("/", "login", "/login"),
+            ("/", "./app", "/app"),
+            ("/a/b?c=/d", "e", "/a/e"),
+            ("/a/b/c", "../x?y", "/a/x?y"),
+            ("/a/b", "../../../x", "/x"),
+            ("/a/b?c", "?d", "/a/b?d"),
+            ("/a/", ".", "/a/"),
+        ] {
+            assert_eq!(join(page, target), path, "{target} on {page}");
+        }
+    }
+
+    #[test]
+    fn a_page_may_send_its_reader_on() {
+        let page = b"<head><META content='0; URL=ui/index.html' http-equiv=\"Refresh\"></head>";
+        assert_eq!(refresh(page), Some(&b"ui/index.html"[..]));
+        assert_eq!(refresh(b"<meta http-equiv=\"refresh\" content=\"0;url='/x?y'\"/>"), Some(&b"/x?y"[..]));
+        assert_eq!(refresh(b"<meta http-equiv=\"refresh\" content=\"90\"><a href='?url=/x'>"), None);
+        assert_eq!(refresh(b"<meta http-equiv=\"refresh\" content=\"1;url="), None);
+        assert_eq!(refresh(b"http-equiv=refresh url=/x"), None);
+    }
+
+    #[test]
+    fn the_folder_of_a_page_ends_with_its_slash() {
+        assert_eq!(folder("/a/b.php?c=/d/e"), "/a/");
+        assert_eq!(folder("/"), "/");
+        assert_eq!(folder(""), "/");
+    }
 }

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     connection::{Connection, End, Patience, Reply},
-    conversation::{BANNER, Conversation, Open},
+    conversation::{BANNER, Conversation, Open, PAGE},
     encryption::race,
+    pages::keeps_open,
 };
 use crate::database::ProbeRef;
 
@@ -59,6 +60,23 @@ impl Conversation<'_> {
             _ => {}
         }
         self.learn(BANNER, &reply);
+    }
+
+    /// Whether a page was asked for that has not come yet, though the server answers other questions.
+    pub fn awaits_page(&self) -> bool {
+        self.is_web() && self.parked.iter().any(|(id, _)| id == PAGE)
+    }
+
+    /// Waits for such a page: what was answered first is the error that a web server makes of a TLS hello, or a
+    /// redirect to a page that takes longer.
+    pub async fn await_late_page(&mut self) {
+        let Some(at) = self.parked.iter().position(|(id, _)| id == PAGE) else { return };
+        let (id, mut connection) = self.parked.swap_remove(at);
+        let reply = connection.read(self.patience(), self.deadline).await;
+        if matches!(reply.end, End::Complete | End::Quiet) && keeps_open(&reply.bytes) {
+            self.open = Some(Open::Idle(connection));
+        }
+        self.learn(&id, &reply);
     }
 
     /// Silent connections may have spoken by now.
