@@ -196,3 +196,60 @@ async fn a_control_channel_is_known_by_when_it_hangs_up() {
     assert_eq!(identify(9, 953).await.name, None);
     server.abort();
 }
+
+/// Serves each client by itself: pages by their path after a while, an error at once to all that is no HTTP.
+fn web(listener: TcpListener, pages: &'static [(&'static str, u64, &'static str)]) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut question = [0; 2048];
+                loop {
+                    let length = stream.read(&mut question).await?;
+                    if length == 0 {
+                        return Ok::<_, std::io::Error>(());
+                    }
+                    let question = String::from_utf8_lossy(&question[..length]).into_owned();
+                    let path = question.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
+                    let page = path.map(|path| pages.iter().find(|(known, ..)| *known == path));
+                    let (pause, reply) = match page {
+                        Some(Some((_, pause, reply))) => (*pause, (*reply).to_owned()),
+                        Some(None) => (0, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned()),
+                        None => (0, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_owned()),
+                    };
+                    sleep(Duration::from_millis(pause)).await;
+                    stream.write_all(reply.as_bytes()).await?;
+                }
+            });
+        }
+    })
+}
+
+/// The error that it makes of a TLS hello comes before the page that it has to make first.
+#[tokio::test]
+async fn a_slow_page_is_waited_for_where_the_server_has_shown_to_be_a_web_server() {
+    const PAGES: &[(&str, u64, &str)] =
+        &[("/", 1500, "HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n<title>Login to Cacti</title>")];
+    let server = web(listen(20, 8999).await, PAGES);
+    let service = identify(20, 8999).await;
+    assert_eq!(named(&service), (Some("http"), Some("Cacti")), "{service:?}");
+    server.abort();
+}
+
+/// A page leads to another by its head, that one takes its time, and the version is below its folder.
+#[tokio::test]
+async fn an_application_is_known_below_the_folder_that_it_lives_in() {
+    const PAGES: &[(&str, u64, &str)] = &[
+        (
+            "/",
+            0,
+            "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n<meta http-equiv=\"refresh\" content=\"0; url=ml/ui\">",
+        ),
+        ("/ml/ui", 1000, "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<title>MLflow</title>"),
+        ("/ml/version", 0, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n2.17.1"),
+    ];
+    let server = web(listen(21, 8998).await, PAGES);
+    let service = identify(21, 8998).await;
+    assert_eq!(named(&service), (Some("http"), Some("MLflow")), "{service:?}");
+    assert_eq!(service.version.as_ref().map(SafeText::as_str), Some("2.17.1"), "{service:?}");
+    server.abort();
+}

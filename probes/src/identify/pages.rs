@@ -39,7 +39,9 @@ impl Conversation<'_> {
         let moved = response.header("location").filter(|_| matches!(response.status, 301..=303 | 307 | 308));
         let text = response.text();
         let target = moved.or_else(|| refresh(&text));
-        let path = target.and_then(|target| self.same_host(target)).filter(|path| *path != self.page);
+        let path = target.and_then(|target| self.same_host(target));
+        // A page that loads itself again is no other.
+        let path = path.filter(|path| moved.is_some() || *path != self.page);
         if let (Some(path), Some(target)) = (path, target) {
             self.redirects.push(SafeText::sanitize_to(target, 512));
             self.next_page = Some(path);
@@ -123,8 +125,7 @@ pub(crate) fn join(page: &str, target: &str) -> String {
     }
 }
 
-/// Where a page sends its reader without being asked to: `<meta http-equiv="refresh" content="0; url=…">`. A page
-/// that only loads itself again names no other.
+/// Where a page sends its reader without being asked to: `<meta http-equiv="refresh" content="0; url=…">`.
 pub(crate) fn refresh(body: &[u8]) -> Option<&[u8]> {
     let head = body.get(..8192).unwrap_or(body);
     let find = |text: &[u8], words: &[u8]| {
