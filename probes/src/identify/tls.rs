@@ -25,6 +25,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::connection::{Heard, Recorder};
 use crate::decode::tls::{MAX_CERTIFICATE, MAX_CHAIN, certificate, server_hello};
 
+/// The message that only clients send (RFC 8446 4).
+const CLIENT_HELLO: u8 = 1;
+
 /// What a handshake came to.
 #[derive(Debug)]
 pub(super) struct Handshake {
@@ -104,10 +107,11 @@ fn describe(stream: &TlsStream<Recorder>, witness: &Witness, heard: &[u8]) -> Tl
     }
 }
 
-/// What a failed handshake still tells: nothing, if the peer's first bytes are no TLS record.
+/// What a failed handshake still tells: nothing, if the peer's first bytes are no TLS record, or our own hello come back.
 fn failed(error: &std::io::Error, witness: &Witness, heard: &[u8]) -> Option<TlsInfo> {
     let is_record = matches!(heard, [20..=23, 3, 0..=4, ..]);
-    is_record.then(|| {
+    let is_echo = matches!(heard, [22, 3, _, _, _, CLIENT_HELLO, ..]);
+    (is_record && !is_echo).then(|| {
         let hello = server_hello(heard);
         TlsInfo {
             version: hello.as_ref().map(|hello| hello.version_name().into()).unwrap_or_default(),
@@ -196,5 +200,18 @@ impl ResolvesClientCert for Witness {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_that_comes_back_is_no_tls() {
+        let error = std::io::Error::other("unexpected message");
+        let witness = Witness::default();
+        assert!(failed(&error, &witness, &[22, 3, 1, 0, 4, CLIENT_HELLO, 0, 0, 0]).is_none(), "an echo");
+        assert!(failed(&error, &witness, &[21, 3, 3, 0, 2, 2, 40]).is_some(), "an alert");
     }
 }
