@@ -28,8 +28,6 @@ use crate::{
 
 /// Up to this rate one thread is enough, and leaves the other cores to those who receive.
 const ONE_IS_ENOUGH: PacketsPerSecond = PacketsPerSecond(1_500_000);
-/// The rate while those who take what is found are behind. The programs ask for it anew all the time.
-const HELD_BACK: PacketsPerSecond = PacketsPerSecond(100);
 /// More have not been found to help.
 const MOST: usize = 8;
 
@@ -99,7 +97,7 @@ impl Gang {
                 if tally.common.control.is_cancelled() {
                     control.set(layout::STOP, 1);
                 }
-                control.set_rate(if tally.common.is_behind() { HELD_BACK } else { pass.pace.rate() });
+                control.set_rate(pass.pace.rate());
                 progress.tell(control, pass, floor(control, positions));
                 thread::park_timeout(Self::WATCH);
             }
