@@ -2,11 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
-mod lab;
-
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -15,52 +12,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{Lab, NEAR_V4, alone, ip};
-use portreeve_model::{PortState, Timestamp};
+use portreeve_model::PortState;
 use portreeve_scan::{
-    Clock, Control, Event, PacketsPerSecond, Scan, ScanConfig, ScanReport, TargetSetBuilder,
+    PacketsPerSecond, ScanConfig,
     sys::{FrameSink, OnReply, ReplyFilter, RxConfig, RxRing, TxXdp},
 };
 use portreeve_wire::{ethernet, ip as wire_ip, ipv4, tcp};
+
+use crate::{
+    network::{Lab, NEAR_V4, alone},
+    scans::{moderate, scan},
+};
 
 /// Where the scan's answers go: the first of its source ports, told so that they can be forged.
 const SOURCE_PORT: u16 = 41_000;
 const OPEN: u16 = 80;
 
-/// The far end answers for 10.99.128.0/24, with port 80 open everywhere.
+/// Port 80 is open everywhere at the far end.
 fn network() -> Option<(Lab, TcpListener)> {
-    let lab = Lab::new()?;
-    ip("route add 10.99.128.0/24 via 10.99.1.2");
-    let listener = lab.far(|| {
-        ip("route add local 10.99.128.0/24 dev lo");
-        TcpListener::bind(("0.0.0.0", OPEN)).unwrap()
-    });
+    let lab = Lab::routed()?;
+    let listener = lab.far(|| TcpListener::bind(("0.0.0.0", OPEN)).unwrap());
     Some((lab, listener))
 }
 
 fn config(hosts: &str, ports: &str) -> ScanConfig {
-    let targets = TargetSetBuilder::new().include(hosts).and_then(TargetSetBuilder::build).unwrap();
     ScanConfig {
         rate: PacketsPerSecond(8_000),
         retries: 3,
-        wait: Duration::from_millis(800),
         source_port: Some(SOURCE_PORT),
-        report_closed: true,
-        ..ScanConfig::new(targets, ports.parse().unwrap())
+        ..moderate(hosts, ports)
     }
-}
-
-/// Runs a scan; returns the state of every port that was reported, each once.
-fn scan(config: ScanConfig) -> (BTreeMap<(IpAddr, u16), PortState>, ScanReport) {
-    let mut states = BTreeMap::new();
-    let scan = Scan::prepare(config, Clock::new(|| Timestamp(0))).unwrap();
-    let report = scan.run(&Control::new(), &mut |event| {
-        if let Event::Port(seen) = event {
-            let before = states.insert((seen.address, seen.port), seen.state);
-            assert!(before.is_none(), "{seen:?} was reported before");
-        }
-    });
-    (states, report.unwrap())
 }
 
 /// One forged frame of each kind, from addresses and ports of the scan: SYN-ACK, RST, and an ICMP error that
@@ -165,7 +146,8 @@ fn a_flood_of_forged_answers_changes_no_result() {
     let Some((lab, _listener)) = network() else { return };
     // From other ports: what it leaves half open at the far end would answer the flooded one in its own way.
     let quiet =
-        scan(ScanConfig { source_port: Some(SOURCE_PORT + 1_000), ..config("10.99.128.0/26", "60-109") }).0;
+        scan(ScanConfig { source_port: Some(SOURCE_PORT + 1_000), ..config("10.99.128.0/26", "60-109") });
+    let quiet = quiet.states();
     assert_eq!(quiet.len(), 64 * 50);
     assert_eq!(quiet.values().filter(|state| **state == PortState::Open).count(), 64);
 
@@ -176,10 +158,11 @@ fn a_flood_of_forged_answers_changes_no_result() {
         let sink = TxXdp::open(&far_end, 0, 128).unwrap();
         flood(sink, Forger { source, destination, number: 0 }, &stopped)
     });
-    let (flooded, report) = scan(config("10.99.128.0/26", "60-109"));
+    let flooded = scan(config("10.99.128.0/26", "60-109"));
+    let report = &flooded.report;
     stop.store(true, Relaxed);
     let forged = forged.recv().unwrap();
-    assert_eq!(flooded, quiet, "{report:?}");
+    assert_eq!(flooded.states(), quiet, "{report:?}");
     let count = |cause| report.drops.iter().find(|(name, _)| *name == cause).map_or(0, |(_, count)| *count);
     let seen = count("wrong-cookie") + count("kernel-ring-full");
     assert!(seen > 10_000 && seen <= u64::from(forged), "{forged} were forged: {report:?}");
@@ -193,8 +176,8 @@ fn answers_to_open_ports(on_reply: OnReply) -> Option<usize> {
     let mut ring = lab.far(move || {
         RxRing::open(&far_end, &ReplyFilter { ports: OPEN..=OPEN }, RxConfig::default()).unwrap()
     });
-    let (states, _) = scan(ScanConfig { on_reply, ..config("10.99.128.0/26", "80") });
-    assert_eq!(states.len(), 64);
+    let found = scan(ScanConfig { on_reply, ..config("10.99.128.0/26", "80") });
+    assert_eq!(found.states().len(), 64);
     Some(segments(&mut ring))
 }
 
@@ -225,7 +208,8 @@ fn one_reset_an_open_port_when_asked_for() {
 #[test]
 fn its_own_ports_look_closed_to_a_scan_of_this_machine() {
     let Some(()) = alone() else { return };
-    let (states, report) = scan(config("127.0.0.1", "40999-41012"));
-    assert_eq!(states.len(), 14, "{report:?}");
+    let found = scan(config("127.0.0.1", "40999-41012"));
+    let states = found.states();
+    assert_eq!(states.len(), 14, "{:?}", found.report);
     assert!(states.values().all(|state| *state == PortState::Closed));
 }

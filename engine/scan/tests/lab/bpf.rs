@@ -3,25 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use Register::{Frame, R0, R1, R2, R3, R4, R5, R6, R7};
-use nix::unistd::Uid;
 use portreeve_scan::sys::bpf::{
     Action, Alu, Assembler, Atomic, Bits, Compare, DeviceMap, Helper, LoadError, Program, Register,
     RingBuffer, SharedArray, Size,
 };
 
-fn may_run() -> bool {
-    if Uid::effective().is_root() {
-        return true;
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "BPF tests need root, and CI runs them all");
-    eprintln!("skipped: loading BPF programs needs root");
-    false
-}
-
-fn finish(assembler: &mut Assembler, action: Action) {
-    assembler.copy(R0, action as i32);
-    assembler.exit();
-}
+use crate::{network::may_run, sink::finish};
 
 #[test]
 fn programs_compute_and_share_memory_with_us() {

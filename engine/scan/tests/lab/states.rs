@@ -1,7 +1,6 @@
 //! What is said of ports and hosts in every state they can be in.
 
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, TcpListener, UdpSocket},
     sync::Arc,
     thread,
@@ -10,20 +9,18 @@ use std::{
 use portreeve_model::{HostReason, PortState, Reason};
 use portreeve_scan::{BackendChoice, PacketsPerSecond, ScanConfig, Suspicion, UdpPayloads};
 
-use super::{config, filter, network, run, scan};
 use crate::{
-    lab::{alone, ip},
-    probes_seen::Watch,
+    network::{Lab, alone, ip, run},
+    scans::{moderate, scan},
+    watch::Watch,
 };
 
 #[test]
 fn every_state_of_a_tcp_port_on_both_families_and_backends() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let _listeners = lab
         .far(|| [TcpListener::bind("10.99.1.2:80"), TcpListener::bind("[fd99::2]:80")].map(Result::unwrap));
-    filter(
-        &lab,
-        "tcp dport 81 drop; tcp dport 82 reject with icmpx admin-prohibited; tcp dport 83 reject with icmpx port-unreachable;
+    lab.filter("tcp dport 81 drop; tcp dport 82 reject with icmpx admin-prohibited; tcp dport 83 reject with icmpx port-unreachable;
          tcp dport 84 reject with tcp reset",
     );
     for (backend, name) in [
@@ -33,7 +30,7 @@ fn every_state_of_a_tcp_port_on_both_families_and_backends() {
         (BackendChoice::Batch, "batch"),
     ] {
         for address in ["10.99.1.2", "fd99::2"] {
-            let found = scan(ScanConfig { backend, report_filtered: true, ..config(address, "79-84") });
+            let found = scan(ScanConfig { backend, report_filtered: true, ..moderate(address, "79-84") });
             assert_eq!(found.port(address, 79), Some((PortState::Closed, Reason::Reset)));
             assert_eq!(found.port(address, 80), Some((PortState::Open, Reason::SynAck)));
             assert_eq!(found.port(address, 81), Some((PortState::Filtered, Reason::NoReply)));
@@ -54,7 +51,7 @@ fn every_state_of_a_tcp_port_on_both_families_and_backends() {
 
 #[test]
 fn every_state_of_a_udp_port_on_both_families() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let echo = |address: &'static str| {
         move || {
             let socket = UdpSocket::bind((address, 53)).expect("port 53");
@@ -74,8 +71,11 @@ fn every_state_of_a_udp_port_on_both_families() {
         lab.far(|| [UdpSocket::bind("10.99.1.2:54"), UdpSocket::bind("[fd99::2]:54")].map(Result::unwrap));
     for address in ["10.99.1.2", "fd99::2"] {
         let payloads = UdpPayloads::new(|port| (port == 53).then(|| Arc::from(*b"question")));
-        let found =
-            scan(ScanConfig { udp_payloads: payloads, report_filtered: true, ..config(address, "U:53-55") });
+        let found = scan(ScanConfig {
+            udp_payloads: payloads,
+            report_filtered: true,
+            ..moderate(address, "U:53-55")
+        });
         assert_eq!(found.port(address, 53), Some((PortState::Open, Reason::UdpReply)));
         assert_eq!(found.port(address, 54), Some((PortState::Filtered, Reason::NoReply)));
         assert_eq!(found.port(address, 55), Some((PortState::Closed, Reason::PortUnreachable)));
@@ -84,12 +84,11 @@ fn every_state_of_a_udp_port_on_both_families() {
 
 #[test]
 fn hosts_are_found_by_arp_neighbour_discovery_and_echo() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let mac = lab.far_end.hardware.expect("Ethernet").0;
-    let found = scan(config("10.99.1.0/24 fd99::/123", ""));
-    let addresses: BTreeSet<String> = found.hosts.iter().map(|host| host.address.to_string()).collect();
+    let found = scan(moderate("10.99.1.0/24 fd99::/123", ""));
     let expected = ["10.99.1.1", "10.99.1.2", "10.99.1.3", "10.99.1.4", "fd99::1", "fd99::2", "fd99::3"];
-    assert_eq!(addresses, expected.map(String::from).into());
+    assert_eq!(found.addresses(), expected.map(|text| text.parse().expect("address")).into());
     for (address, reason) in [
         ("10.99.1.1", HostReason::LocalAddress),
         ("10.99.1.3", HostReason::ArpReply),
@@ -101,8 +100,8 @@ fn hosts_are_found_by_arp_neighbour_discovery_and_echo() {
     assert!(found.ports.is_empty());
 
     // Behind a router there is no ARP. The last of these hosts answers nothing but the ports.
-    filter(&lab, "ip daddr 10.99.128.3 icmp type echo-request drop; ip daddr 10.99.128.4 drop");
-    let routed = scan(config("10.99.128.1-4 fd99:1::7", ""));
+    lab.filter("ip daddr 10.99.128.3 icmp type echo-request drop; ip daddr 10.99.128.4 drop");
+    let routed = scan(moderate("10.99.128.1-4 fd99:1::7", ""));
     assert_eq!(routed.host("10.99.128.3").map(|host| host.reason), Some(HostReason::PortReply));
     assert_eq!(routed.host("10.99.128.4"), None);
     assert_eq!(routed.report.hosts, 4);
@@ -110,9 +109,9 @@ fn hosts_are_found_by_arp_neighbour_discovery_and_echo() {
 
 #[test]
 fn nobody_at_an_address_on_the_link_means_no_probe() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let watch = lab.far(Watch::start);
-    let found = scan(ScanConfig { report_filtered: true, ..config("10.99.1.2 10.99.1.77", "100-109") });
+    let found = scan(ScanConfig { report_filtered: true, ..moderate("10.99.1.2 10.99.1.77", "100-109") });
     let probes = watch.finish();
     assert!(probes.iter().all(|probe| probe.address.to_string() == "10.99.1.2"));
     assert_eq!(found.port("10.99.1.77", 100), Some((PortState::Unreachable, Reason::HostUnreachable)));
@@ -122,9 +121,9 @@ fn nobody_at_an_address_on_the_link_means_no_probe() {
 
 #[test]
 fn pinged_scans_leave_silent_hosts_alone() {
-    let Some(lab) = network() else { return };
-    filter(&lab, "ip daddr 10.99.128.2 drop");
-    let found = scan(ScanConfig { ping: true, ..config("10.99.128.1-10.99.128.2", "1000-1009") });
+    let Some(lab) = Lab::whole() else { return };
+    lab.filter("ip daddr 10.99.128.2 drop");
+    let found = scan(ScanConfig { ping: true, ..moderate("10.99.128.1-10.99.128.2", "1000-1009") });
     assert_eq!(found.hosts.len(), 1);
     assert_eq!(found.ports.len(), 10);
     assert!(found.ports.iter().all(|port| port.address.to_string() == "10.99.128.1"));
@@ -140,7 +139,7 @@ fn this_machine_is_scanned_with_raw_packets() {
     let _listeners = ["127.0.0.1:8000", "[::1]:8000", "10.99.7.7:8000"]
         .map(|address| TcpListener::bind(address).expect("free"));
     for address in ["127.0.0.1", "::1", "10.99.7.7"] {
-        let found = scan(config(address, "7995-8005"));
+        let found = scan(moderate(address, "7995-8005"));
         assert_eq!(found.report.backend, "raw-ip");
         assert_eq!(found.ports.len(), 11, "{address}: {:?}", found.report);
         for port in 7995..=8005 {
@@ -161,19 +160,16 @@ fn every_port_of_this_machine_at_once() {
     let found = scan(ScanConfig {
         rate: PacketsPerSecond(100_000),
         report_closed: false,
-        ..config("127.0.0.1", "0-65535")
+        ..moderate("127.0.0.1", "0-65535")
     });
-    let open: Vec<u16> =
-        found.ports.iter().map(|port| port.port).collect::<BTreeSet<_>>().into_iter().collect();
-    let expected: Vec<u16> =
-        listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-    assert_eq!(open, expected);
+    let open = listeners.iter().map(|listener| listener.local_addr().expect("bound"));
+    assert_eq!(found.open(), open.map(|at| (at.ip(), at.port())).collect());
     assert_eq!(found.ports.len(), 4);
 }
 
 #[test]
 fn a_host_with_everything_open_is_suspicious() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let _listener = lab.far(|| TcpListener::bind("0.0.0.0:7000").expect("free"));
     lab.far(|| {
         let rules = "table ip pr { chain prerouting { type nat hook prerouting priority -100;
@@ -182,21 +178,21 @@ fn a_host_with_everything_open_is_suspicious() {
                      }";
         run("nft", &[rules]);
     });
-    let found = scan(config("10.99.128.5-10.99.128.6", "1-200"));
+    let found = scan(moderate("10.99.128.5-10.99.128.6", "1-200"));
     let [suspect] = found.report.suspicious_hosts[..] else { panic!("{:?}", found.report.suspicious_hosts) };
     assert_eq!(suspect.address, "10.99.128.5".parse::<IpAddr>().expect("address"));
     assert_eq!((suspect.suspicion, suspect.open_ports), (Suspicion::AnswersEverything, 200));
     assert_eq!(found.report.open_ports, 200);
-    let open = found.ports.iter().filter(|port| port.state == PortState::Open).count();
+    let open = found.open().len();
     assert!(open < 150, "{open} of 200 meaningless ports were reported");
 
     // A list so short that all of it may be open: it shows at ports that nobody has.
     for backend in [BackendChoice::Auto, BackendChoice::Connect] {
-        let found = scan(ScanConfig { backend, ..config("10.99.128.5-10.99.128.6", "21,22,80,443") });
+        let found = scan(ScanConfig { backend, ..moderate("10.99.128.5-10.99.128.6", "21,22,80,443") });
         let [suspect] = found.report.suspicious_hosts[..] else { panic!("{:?}", found.report) };
         assert_eq!((suspect.suspicion, suspect.open_ports), (Suspicion::AnswersEverything, 4));
         assert_eq!(found.report.open_ports, 4, "control ports are no findings");
-        let open = found.ports.iter().filter(|port| port.state == PortState::Open).map(|port| port.port);
-        assert_eq!(open.collect::<BTreeSet<_>>(), [21, 22, 80, 443].into());
+        let suspect = suspect.address;
+        assert_eq!(found.open(), [21, 22, 80, 443].map(|port| (suspect, port)).into());
     }
 }

@@ -2,18 +2,21 @@
 
 use std::{net::UdpSocket, thread, time::Duration};
 
-use portreeve_model::{PortState, Reason, Timestamp};
-use portreeve_scan::{Clock, Control, Event, PacketsPerSecond, Scan, ScanConfig};
+use portreeve_model::{PortState, Reason};
+use portreeve_scan::{Control, Event, PacketsPerSecond, ScanConfig};
 
-use super::{config, filter, network, run, scan};
-use crate::probes_seen::Watch;
+use crate::{
+    network::{Lab, run},
+    scans::{moderate, prepare, scan},
+    watch::Watch,
+};
 
 #[test]
 fn only_the_silent_are_asked_again() {
-    let Some(lab) = network() else { return };
-    filter(&lab, "ip daddr 10.99.128.9 drop");
+    let Some(lab) = Lab::whole() else { return };
+    lab.filter("ip daddr 10.99.128.9 drop");
     let watch = lab.far(Watch::start);
-    let found = scan(ScanConfig { retries: 2, ..config("10.99.128.8-10.99.128.10", "1-50") });
+    let found = scan(ScanConfig { retries: 2, ..moderate("10.99.128.8-10.99.128.10", "1-50") });
     let probes = watch.finish();
     let to = |address: &str| probes.iter().filter(|probe| probe.address.to_string() == address).count();
     assert_eq!((to("10.99.128.8"), to("10.99.128.9"), to("10.99.128.10")), (50, 150, 50));
@@ -23,7 +26,7 @@ fn only_the_silent_are_asked_again() {
 
 #[test]
 fn what_is_lost_is_asked_for_again_until_nothing_is_missing_and_the_loss_is_told() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     // One probe in twenty is lost, and one answer in twenty.
     lab.far(|| {
         let rules = "table ip pr {
@@ -33,7 +36,7 @@ fn what_is_lost_is_asked_for_again_until_nothing_is_missing_and_the_loss_is_told
         run("nft", &[rules]);
     });
     let watch = lab.far(Watch::start);
-    let found = scan(config("10.99.128.0/28", "1-1000"));
+    let found = scan(moderate("10.99.128.0/28", "1-1000"));
     let probes = watch.finish().len();
     assert_eq!(found.ports.len(), 16_000);
     assert!(probes <= 16_000 * 135 / 100, "{probes} probes to 16000 targets");
@@ -46,10 +49,10 @@ fn what_is_lost_is_asked_for_again_until_nothing_is_missing_and_the_loss_is_told
 
 #[test]
 fn a_lossy_path_to_silent_ports_costs_no_more_than_it_may() {
-    let Some(lab) = network() else { return };
-    filter(&lab, "tcp dport 301-1000 drop; numgen random mod 10 0 drop");
+    let Some(lab) = Lab::whole() else { return };
+    lab.filter("tcp dport 301-1000 drop; numgen random mod 10 0 drop");
     let watch = lab.far(Watch::start);
-    let found = scan(ScanConfig { wait: Duration::from_millis(300), ..config("10.99.128.0/29", "1-1000") });
+    let found = scan(ScanConfig { wait: Duration::from_millis(300), ..moderate("10.99.128.0/29", "1-1000") });
     let probes = watch.finish().len();
     // A tenth is lost at each attempt: of 2,400 that answer 24 are missing after two, and 0.2 after four.
     assert!(found.ports.len() >= 2_395, "{} of 2400", found.ports.len());
@@ -63,12 +66,12 @@ fn a_lossy_path_to_silent_ports_costs_no_more_than_it_may() {
 
 #[test]
 fn a_path_that_takes_no_more_is_not_pressed() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     // A router that passes 5,000 packets a second, asked for 30,000: five of six are lost.
-    filter(&lab, "limit rate over 5000/second burst 50 packets drop");
+    lab.filter("limit rate over 5000/second burst 50 packets drop");
     let watch = lab.far(Watch::start);
     let rate = PacketsPerSecond(30_000);
-    let found = scan(ScanConfig { rate, ..config("10.99.128.0/28", "1-1000") });
+    let found = scan(ScanConfig { rate, ..moderate("10.99.128.0/28", "1-1000") });
     let probes = watch.finish().len();
     assert_eq!(found.ports.len(), 16_000, "{:?}", found.report);
     assert!(probes <= 64_000, "{probes} probes");
@@ -79,19 +82,19 @@ fn a_path_that_takes_no_more_is_not_pressed() {
 
 #[test]
 fn a_scan_without_retries_asks_once_whatever_is_lost() {
-    let Some(lab) = network() else { return };
-    filter(&lab, "numgen random mod 10 0 drop");
+    let Some(lab) = Lab::whole() else { return };
+    lab.filter("numgen random mod 10 0 drop");
     let watch = lab.far(Watch::start);
-    let found = scan(ScanConfig { retries: 0, ..config("10.99.128.0/30", "1-500") });
+    let found = scan(ScanConfig { retries: 0, ..moderate("10.99.128.0/30", "1-500") });
     assert_eq!(watch.finish().len(), 2_000);
     assert_eq!((found.report.miss_estimate, found.report.loss_estimate), (None, None));
 }
 
 #[test]
 fn the_wait_ends_when_nothing_can_come_any_more() {
-    let Some(lab) = network() else { return };
-    filter(&lab, "tcp dport 83 drop");
-    let patient = |ports| ScanConfig { wait: Duration::from_secs(20), ..config("10.99.128.1", ports) };
+    let Some(lab) = Lab::whole() else { return };
+    lab.filter("tcp dport 83 drop");
+    let patient = |ports| ScanConfig { wait: Duration::from_secs(20), ..moderate("10.99.128.1", ports) };
     // Everyone has answered.
     assert!(scan(patient("80-82")).report.duration < Duration::from_secs(2));
     // One port is silent, but its host answers others at once.
@@ -103,7 +106,7 @@ fn the_wait_ends_when_nothing_can_come_any_more() {
 /// RADIUS servers hold a refusal for a second, while the kernel beside them says at once that a port is closed.
 #[test]
 fn a_datagrams_answer_is_waited_for_while_the_program_takes_its_time() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     lab.far(|| {
         let socket = UdpSocket::bind("10.99.128.1:1812").expect("port 1812");
         thread::spawn(move || {
@@ -113,7 +116,7 @@ fn a_datagrams_answer_is_waited_for_while_the_program_takes_its_time() {
         });
     });
     let found =
-        scan(ScanConfig { wait: Duration::from_secs(20), ..config("10.99.128.1", "U:1812-1813,U:1815") });
+        scan(ScanConfig { wait: Duration::from_secs(20), ..moderate("10.99.128.1", "U:1812-1813,U:1815") });
     assert_eq!(found.port("10.99.128.1", 1812), Some((PortState::Open, Reason::UdpReply)));
     assert_eq!(found.port("10.99.128.1", 1813), Some((PortState::Closed, Reason::PortUnreachable)));
 }
@@ -121,10 +124,10 @@ fn a_datagrams_answer_is_waited_for_while_the_program_takes_its_time() {
 /// 80,000 are taken a second, half a million probes could be sent: the ring and what waits behind it would overflow.
 #[test]
 fn who_takes_what_is_found_slowly_slows_the_probes_and_loses_nothing() {
-    let Some(_lab) = network() else { return };
+    let Some(_lab) = Lab::whole() else { return };
     let rate = PacketsPerSecond(500_000);
-    let config = ScanConfig { rate, retries: 0, ..config("10.99.128.0/17", "1-12") };
-    let scan = Scan::prepare(config, Clock::new(|| Timestamp(0))).expect("prepared");
+    let config = ScanConfig { rate, retries: 0, ..moderate("10.99.128.0/17", "1-12") };
+    let scan = prepare(config).expect("prepared");
     let mut taken = 0;
     let report = scan.run(&Control::new(), &mut |event| {
         taken += u32::from(matches!(event, Event::Port(_)));

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
-mod lab;
-
 use std::{
     collections::HashMap,
     io,
@@ -11,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{FAR_V4, FAR_V6, Lab, NEAR_V4, NEAR_V6};
 use portreeve_scan::sys::{
     FrameSink, Interface, LinkKind, OnReply, RawIpBatch, ReplyFilter, ReservedPorts, RxConfig, RxRing,
     RxStatistics, TxBatch, TxRing, TxXdp,
@@ -23,6 +20,8 @@ use portreeve_wire::{
     template::{Echo, EchoTemplate, Link, Path, Udp, UdpTemplate},
     udp,
 };
+
+use crate::network::{self, FAR_V4, FAR_V6, Lab, NEAR_V4, NEAR_V6};
 
 const FRAMES: u32 = 50_000;
 /// Ports of the receiving end in these tests; 50,000 datagrams differ in their source port.
@@ -154,10 +153,10 @@ fn what_the_device_throws_away_is_sent_again() {
     for mut sink in sinks {
         let far_end = lab.far_end.clone();
         let (mut ring, _quiet) = lab.far(move || receiver(&far_end, RxConfig::default()));
-        lab.far(|| lab::ip("link set far mtu 68"));
+        lab.far(|| network::ip("link set far mtu 68"));
         let counted = lab.far_later(move || {
             std::thread::sleep(Duration::from_millis(30));
-            lab::ip("link set far mtu 1500");
+            network::ip("link set far mtu 1500");
             count(&mut ring, FRAMES)
         });
         let path = Path { link: ethernet(&lab), source: NEAR_V4, hop_limit: 64 };
@@ -179,7 +178,7 @@ fn raw_sockets_deliver_each_packet_once() {
 
 #[test]
 fn loopback_shows_each_packet_once() {
-    if lab::alone().is_none() {
+    if network::alone().is_none() {
         return;
     }
     let lo = Interface::by_name("lo").unwrap();
@@ -411,7 +410,7 @@ fn a_full_ring_counts_what_it_drops() {
 
 #[test]
 fn packets_without_a_route_are_refused_and_counted() {
-    if lab::alone().is_none() {
+    if network::alone().is_none() {
         return;
     }
     let lo = Interface::by_name("lo").unwrap();
@@ -476,7 +475,7 @@ fn reserved_ports_answer_as_asked() {
 
 #[test]
 fn reserved_ports_are_given_to_nobody_else() {
-    if lab::alone().is_none() {
+    if network::alone().is_none() {
         return;
     }
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 20_005)).unwrap();
@@ -517,7 +516,7 @@ fn interfaces_are_described() {
     let addresses: Vec<String> = near.addresses.iter().map(ToString::to_string).collect();
     assert!(addresses.contains(&"10.99.1.1/24".to_owned()), "{addresses:?}");
     assert!(addresses.contains(&"fd99::1/64".to_owned()), "{addresses:?}");
-    lab::ip("link set near mtu 1280 down");
+    network::ip("link set near mtu 1280 down");
     let near = Interface::by_name("near").unwrap();
     assert_eq!((near.mtu_bytes, near.up), (1280, false));
     let error = Interface::by_name("nowhere").expect_err("there is none");
@@ -532,7 +531,7 @@ fn a_device_that_went_away_is_an_error() {
         TxBatch::open(&lab.near, 128).unwrap(),
         TxXdp::open(&lab.near, 0, 128).unwrap(),
     );
-    lab::ip("link delete near");
+    network::ip("link delete near");
     for sink in [&mut ring as &mut dyn FrameSink, &mut batch, &mut shared] {
         assert!(send_all(sink, &[vec![0; 60]]).is_err());
         assert_eq!(sink.counters().sent, 0);

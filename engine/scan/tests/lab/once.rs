@@ -9,32 +9,30 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use portreeve_model::{PortState, Transport};
 use portreeve_scan::{
-    BackendChoice, Checkpoint, Control, PacketsPerSecond, ScanConfig, TargetSetBuilder,
+    BackendChoice, Checkpoint, Control, PacketsPerSecond, ScanConfig,
     sys::{OnReply, ReplyFilter, ReservedPorts, RxConfig, RxRing},
 };
 
-use super::{config, network, scan, scan_with};
-use crate::{lab::Lab, probes_seen::Watch};
+use crate::{
+    network::Lab,
+    scans::{cancel_after, moderate, scan, scan_with, targets},
+    watch::Watch,
+};
 
 #[test]
 fn each_target_is_probed_exactly_once_and_no_excluded_one() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let watch = lab.far(Watch::start);
-    let targets = TargetSetBuilder::new()
-        .include("10.99.128.0/23 fd99:1::/122")
-        .and_then(|builder| builder.exclude("10.99.128.17 10.99.129.64/26 fd99:1::8/125"))
-        .and_then(TargetSetBuilder::build)
-        .expect("targets");
+    let targets = targets("10.99.128.0/23 fd99:1::/122", "10.99.128.17 10.99.129.64/26 fd99:1::8/125");
     let found = scan(ScanConfig {
         targets: targets.clone(),
         retries: 0,
-        ..config("10.99.128.0", "1000-1019,U:2000")
+        ..moderate("10.99.128.0", "1000-1019,U:2000")
     });
     let mut times: BTreeMap<(IpAddr, u16), u32> = BTreeMap::new();
     for probe in watch.finish() {
@@ -103,12 +101,13 @@ fn count_datagrams(ring: &mut RxRing, counts: &mut BTreeMap<(IpAddr, u16), u32>)
 /// At a rate that one thread is not trusted with, all cores send.
 #[test]
 fn several_threads_probe_each_target_exactly_once() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     for backend in [BackendChoice::Xdp, BackendChoice::Ring, BackendChoice::Batch] {
         let tap = Tap::start(&lab, 1000..=1099);
         let rate = PacketsPerSecond(2_000_000);
         let wait = Duration::from_millis(100);
-        let fast = ScanConfig { backend, rate, wait, retries: 0, ..config("10.99.128.0/24", "U:1000-1099") };
+        let fast =
+            ScanConfig { backend, rate, wait, retries: 0, ..moderate("10.99.128.0/24", "U:1000-1099") };
         let report = scan(fast).report;
         let counts = tap.finish();
         assert_eq!(counts.len(), 256 * 100, "{backend:?}: {report:?}");
@@ -119,20 +118,14 @@ fn several_threads_probe_each_target_exactly_once() {
 
 #[test]
 fn a_cancelled_scan_of_several_threads_leaves_nothing_out() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let tap = Tap::start(&lab, 1000..=1199);
     let rate = PacketsPerSecond(300_000);
     let wait = Duration::from_millis(100);
-    let whole = ScanConfig { rate, wait, retries: 0, ..config("10.99.128.0/24", "U:1000-1199") };
+    let whole = ScanConfig { rate, wait, retries: 0, ..moderate("10.99.128.0/24", "U:1000-1199") };
     let control = Control::new();
-    let stopper = control.clone();
-    let halted = thread::spawn(move || {
-        while stopper.progress().probes_sent < 10_000 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        stopper.cancel();
-    });
-    let first = scan_with(whole.clone(), &control).expect("runs").report;
+    let halted = cancel_after(10_000, &control);
+    let first = scan_with(whole.clone(), &control).report;
     halted.join().expect("no panic");
     assert!(!first.completed && first.checkpoint < 256 * 200, "{first:?}");
     let second = scan(ScanConfig { resume: Some(Checkpoint::at(first.checkpoint)), ..whole }).report;
@@ -145,12 +138,12 @@ fn a_cancelled_scan_of_several_threads_leaves_nothing_out() {
 
 #[test]
 fn shards_share_the_targets_out() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let mut seen = BTreeSet::new();
     for index in 0..3 {
         let watch = lab.far(Watch::start);
         let shard = portreeve_scan::Shard::new(index, 3).expect("index below count");
-        let report = scan(ScanConfig { shard, retries: 0, ..config("10.99.128.0/26", "1-20") }).report;
+        let report = scan(ScanConfig { shard, retries: 0, ..moderate("10.99.128.0/26", "1-20") }).report;
         let probes = watch.finish();
         assert_eq!(probes.len() as u64, report.targets);
         for probe in probes {
@@ -162,21 +155,12 @@ fn shards_share_the_targets_out() {
 
 #[test]
 fn a_cancelled_scan_stops_sending_at_once() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let control = Control::new();
     let watch = lab.far(Watch::start);
-    let canceller = {
-        let control = control.clone();
-        thread::spawn(move || {
-            while control.progress().probes_sent < 200 {
-                thread::sleep(Duration::from_millis(5));
-            }
-            control.cancel();
-            Instant::now()
-        })
-    };
-    let slow = ScanConfig { rate: PacketsPerSecond(1_000), ..config("10.99.128.0/20", "1-100") };
-    let found = scan_with(slow, &control).expect("runs");
+    let canceller = cancel_after(200, &control);
+    let slow = ScanConfig { rate: PacketsPerSecond(1_000), ..moderate("10.99.128.0/20", "1-100") };
+    let found = scan_with(slow, &control);
     let cancelled_at = canceller.join().expect("no panic");
     assert!(cancelled_at.elapsed() < Duration::from_secs(1));
     assert!(!found.report.completed);
@@ -186,19 +170,12 @@ fn a_cancelled_scan_stops_sending_at_once() {
 
 #[test]
 fn a_resumed_scan_probes_the_rest_and_nothing_twice() {
-    let Some(lab) = network() else { return };
+    let Some(lab) = Lab::whole() else { return };
     let watch = lab.far(Watch::start);
-    let whole = ScanConfig { retries: 0, ..config("10.99.128.0/26", "1-50") };
+    let whole = ScanConfig { retries: 0, ..moderate("10.99.128.0/26", "1-50") };
     let control = Control::new();
-    let stopper = control.clone();
-    let halted = thread::spawn(move || {
-        while stopper.progress().probes_sent < 500 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        stopper.cancel();
-    });
-    let first =
-        scan_with(ScanConfig { rate: PacketsPerSecond(2_000), ..whole.clone() }, &control).expect("runs");
+    let halted = cancel_after(500, &control);
+    let first = scan_with(ScanConfig { rate: PacketsPerSecond(2_000), ..whole.clone() }, &control);
     halted.join().expect("no panic");
     assert!(!first.report.completed);
     let second = scan(ScanConfig { resume: Some(Checkpoint::at(first.report.checkpoint)), ..whole });

@@ -35,7 +35,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes the namespaces, or says why not and returns `None`. With `CI=true` it never does that.
+    /// Makes the namespaces, or says why not and returns `None`, as [`may_run`].
     pub fn new() -> Option<Self> {
         if !may_run() {
             return None;
@@ -69,6 +69,40 @@ impl Lab {
         Some(lab)
     }
 
+    /// With targets behind the far end: 10.99.128.0/17 and fd99:1::/64, answered for as a whole.
+    pub fn routed() -> Option<Self> {
+        let lab = Self::new()?;
+        ip("route add 10.99.128.0/17 via 10.99.1.2");
+        ip("route add fd99:1::/64 via fd99::2");
+        lab.far(|| {
+            ip("route add local 10.99.128.0/17 dev lo");
+            ip("route add local fd99:1::/64 dev lo");
+            // Else the kernel sends only a few "port unreachable" a second.
+            run("sysctl", &["-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]);
+        });
+        Some(lab)
+    }
+
+    /// With those and some more on the link, 10.99.1.3-4 and fd99::3; neighbours have to be asked for.
+    pub fn whole() -> Option<Self> {
+        let lab = Self::routed()?;
+        ip("neighbour flush dev near nud permanent");
+        lab.far(|| {
+            ip("neighbour flush dev far nud permanent");
+            for address in ["10.99.1.3/24", "10.99.1.4/24", "fd99::3/64"] {
+                assign(address, "far");
+            }
+        });
+        Some(lab)
+    }
+
+    /// Packet filter rules for what the far end receives.
+    pub fn filter(&self, rules: &str) {
+        let table =
+            format!("table inet pr {{ chain input {{ type filter hook input priority 0; {rules}\n}}\n}}");
+        self.far(move || run("nft", &[&table]));
+    }
+
     /// Runs `work` at the far end and waits for what it returns.
     pub fn far<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.far_later(work).recv().expect("the far end answers")
@@ -96,14 +130,26 @@ pub fn alone() -> Option<()> {
 
 /// Runs `ip` with these arguments in the calling thread's namespace.
 pub fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip is installed");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    run("ip", &arguments.split(' ').collect::<Vec<_>>());
+}
+
+/// Runs a program in the calling thread's namespace, to the end and with success; returns what it wrote.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Gives a device an address, at once.
+fn assign(address: &str, device: &str) {
+    let at_once = if address.contains(':') { " nodad" } else { "" };
+    ip(&format!("address add {address} dev {device}{at_once}"));
 }
 
 fn set_up(name: &str, v4: &str, v6: &str) {
     ip("link set lo up");
-    ip(&format!("address add {v4} dev {name}"));
-    ip(&format!("address add {v6} dev {name} nodad"));
+    assign(v4, name);
+    assign(v6, name);
     ip(&format!("link set {name} up"));
 }
 
@@ -129,11 +175,12 @@ fn introduce(name: &str, addresses: &[IpAddr], neighbour: &Interface) {
     }
 }
 
-fn may_run() -> bool {
+/// Whether there are the rights for these tests. With `CI=true` there must be.
+pub fn may_run() -> bool {
     if Uid::effective().is_root() {
         return true;
     }
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "lab tests need root, and CI runs them all");
-    eprintln!("skipped: making network namespaces needs root");
+    eprintln!("skipped: making network namespaces and loading programs needs root");
     false
 }

@@ -3,12 +3,9 @@
 //! Few kernels have SCTP, so the far end's stack is written here, from RFC 9260 alone and without the product's code: it
 //! checks all that a real one checks of an INIT, and answers as its section 5.1 and 8.4 say.
 
-mod lab;
-
 use std::{
     collections::BTreeSet,
     net::{IpAddr, UdpSocket},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,13 +14,14 @@ use std::{
     time::Duration,
 };
 
-use lab::{Lab, alone, ip};
-use portreeve_model::{HostReason, HostSighting, Observation, PortState, Reason, Timestamp, Transport};
-use portreeve_scan::{
-    BackendChoice, Clock, Control, Event, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanError,
-    TargetSetBuilder,
-};
+use portreeve_model::{HostReason, PortState, Reason, Transport};
+use portreeve_scan::{BackendChoice, PacketsPerSecond, ScanConfig};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{
+    network::{Lab, alone, ip},
+    scans::{moderate, refusal, scan},
+};
 
 /// The port with a listener, and one that the stack ignores; all others are closed.
 const OPEN: u16 = 2905;
@@ -119,49 +117,17 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-struct Found {
-    ports: Vec<Observation>,
-    hosts: Vec<HostSighting>,
-}
-
-fn scan(config: ScanConfig) -> Result<Found, ScanError> {
-    let scan = Scan::prepare(config, Clock::new(|| Timestamp(1_700_000_000_000)))?;
-    let (mut ports, mut hosts) = (Vec::new(), Vec::new());
-    scan.run(&Control::new(), &mut |event| match event {
-        Event::Port(port) => ports.push(port),
-        Event::Host(host) => hosts.push(host),
-        Event::Checkpoint(_) | Event::Suspicious(_) => {}
-    })?;
-    Ok(Found { ports, hosts })
-}
-
 fn config(include: &str, ports: &str) -> ScanConfig {
-    let targets =
-        TargetSetBuilder::new().include(include).and_then(TargetSetBuilder::build).expect("targets");
-    ScanConfig {
-        rate: PacketsPerSecond(5_000),
-        wait: Duration::from_millis(500),
-        report_closed: true,
-        ..ScanConfig::new(targets, ports.parse::<PortSet>().expect("ports"))
-    }
-}
-
-fn nft(rules: &str) {
-    let table = format!("table inet pr {{ chain input {{ type filter hook input priority 0; {rules}\n}}\n}}");
-    let output = Command::new("nft").arg(table).output().expect("nft");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ScanConfig { rate: PacketsPerSecond(5_000), wait: Duration::from_millis(500), ..moderate(include, ports) }
 }
 
 #[test]
 fn sctp_ports_are_open_closed_or_filtered() {
     let Some(lab) = Lab::new() else { return };
-    let stack = lab.far(|| {
-        nft("meta l4proto 132 th dport 2908 reject with icmpx admin-prohibited");
-        Stack::start()
-    });
+    lab.filter("meta l4proto 132 th dport 2908 reject with icmpx admin-prohibited");
+    let stack = lab.far(Stack::start);
     for address in ["10.99.1.2", "fd99::2"] {
-        let found = scan(ScanConfig { report_filtered: true, ..config(address, "S:2905-2908") })
-            .expect("the scan runs");
+        let found = scan(ScanConfig { report_filtered: true, ..config(address, "S:2905-2908") });
         let seen: Vec<_> = {
             let mut ports = found.ports;
             ports.sort_by_key(|seen| seen.port);
@@ -187,18 +153,18 @@ fn a_host_that_hides_from_some_probes_is_found_by_others() {
     let Some(lab) = Lab::new() else { return };
     // Behind a router, so that no ARP gives hosts away: each hears one kind of probe only.
     ip("route add 10.99.128.0/24 via 10.99.1.2");
-    let _stack = lab.far(|| {
-        ip("route add local 10.99.128.0/24 dev lo");
-        nft("ip daddr 10.99.128.1 icmp type != timestamp-request drop; ip daddr 10.99.128.1 meta l4proto != icmp drop;
-             ip daddr 10.99.128.2 tcp flags & (syn|ack) != ack drop; ip daddr 10.99.128.2 meta l4proto != tcp drop;
-             ip daddr 10.99.128.4 icmp type != echo-request drop; ip daddr 10.99.128.4 meta l4proto != icmp drop;
-             ip daddr 10.99.128.3 drop; ip daddr > 10.99.128.4 ip daddr <= 10.99.128.255 drop");
-        Stack::start()
-    });
+    lab.far(|| ip("route add local 10.99.128.0/24 dev lo"));
+    lab.filter(
+        "ip daddr 10.99.128.1 icmp type != timestamp-request drop; ip daddr 10.99.128.1 meta l4proto != icmp drop;
+         ip daddr 10.99.128.2 tcp flags & (syn|ack) != ack drop; ip daddr 10.99.128.2 meta l4proto != tcp drop;
+         ip daddr 10.99.128.4 icmp type != echo-request drop; ip daddr 10.99.128.4 meta l4proto != icmp drop;
+         ip daddr 10.99.128.3 drop; ip daddr > 10.99.128.4 ip daddr <= 10.99.128.255 drop",
+    );
+    let _stack = lab.far(Stack::start);
     let found = |probes: &str| -> BTreeSet<(IpAddr, HostReason)> {
         let config =
             ScanConfig { host_probes: probes.parse().expect("probes"), ..config("10.99.128.0/29", "") };
-        let hosts = scan(config).expect("the scan runs").hosts;
+        let hosts = scan(config).hosts;
         hosts
             .into_iter()
             .map(|host| (host.address, host.reason))
@@ -219,12 +185,11 @@ fn a_host_that_hides_from_some_probes_is_found_by_others() {
 fn ordinary_sockets_say_what_they_cannot_send() {
     let Some(()) = alone() else { return };
     let refusal = |ports: &str, probes: &str| {
-        let config = ScanConfig {
+        refusal(ScanConfig {
             backend: BackendChoice::Connect,
             host_probes: probes.parse().expect("probes"),
             ..config("127.0.0.1", ports)
-        };
-        scan(config).err().map(|error| error.to_string())
+        })
     };
     assert!(refusal("S:2905", "icmp").is_some_and(|error| error.contains("SCTP")));
     assert!(refusal("", "tcp-ack:80").is_some_and(|error| error.contains("tcp-ack")));
