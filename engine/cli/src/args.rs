@@ -2,10 +2,12 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use clap_complete::Shell;
 use portreeve_scan::{BackendChoice, HostProbeError, HostProbes, Shard, VlanId};
 use serde::{Deserialize, Serialize};
+
+use crate::environment;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -86,13 +88,19 @@ pub(crate) struct TargetArgs {
     #[arg(value_name = "TARGETS")]
     pub(crate) targets: Vec<String>,
     /// Read targets from a file, `-` for standard input [also: -iL]
-    #[arg(long, alias = "includefile", value_name = "FILE")]
+    #[arg(long, aliases = ["includefile", "allowlist-file", "whitelist-file"], value_name = "FILE")]
     pub(crate) input_file: Vec<PathBuf>,
-    /// Never send there
-    #[arg(long, env = "PORTREEVE_EXCLUDE", value_delimiter = ',', value_name = "TARGETS")]
+    /// Never send there; what the variable excludes stays excluded
+    #[arg(long, env = environment::EXCLUDE, value_delimiter = ',', value_name = "TARGETS")]
     pub(crate) exclude: Vec<String>,
-    /// Never send to what the file lists
-    #[arg(long, visible_alias = "excludefile", env = "PORTREEVE_EXCLUDE_FILE", value_name = "FILE")]
+    /// Never send to what the file lists; the same
+    #[arg(
+        long,
+        visible_alias = "excludefile",
+        aliases = ["blocklist-file", "blacklist-file"],
+        env = environment::EXCLUDE_FILE,
+        value_name = "FILE"
+    )]
     pub(crate) exclude_file: Vec<PathBuf>,
     /// Also scan ranges that the IANA sets aside (multicast, documentation …)
     #[arg(long)]
@@ -106,14 +114,14 @@ pub(crate) struct TargetArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Sending")]
 pub(crate) struct SendArgs {
-    /// Packets per second [default: 1000]
-    #[arg(long, alias = "max-rate", env = "PORTREEVE_RATE", value_name = "PPS")]
+    /// Packets per second, as 5000, 100k or 1.5M [default: what `tune` found, else 1000]
+    #[arg(long, alias = "max-rate", env = "PORTREEVE_RATE", value_name = "PPS", value_parser = parse_rate)]
     pub(crate) rate: Option<u32>,
     /// Packets per second to any one host
-    #[arg(long, env = "PORTREEVE_RATE_PER_HOST", value_name = "PPS")]
+    #[arg(long, env = "PORTREEVE_RATE_PER_HOST", value_name = "PPS", value_parser = parse_rate)]
     pub(crate) rate_per_host: Option<u32>,
     /// Packets per second to any one network (/24, IPv6 /64)
-    #[arg(long, env = "PORTREEVE_RATE_PER_NETWORK", value_name = "PPS")]
+    #[arg(long, env = "PORTREEVE_RATE_PER_NETWORK", value_name = "PPS", value_parser = parse_rate)]
     pub(crate) rate_per_network: Option<u32>,
     /// How many leading bits of an IPv4 address name its network [default: 24]
     #[arg(long, requires = "rate_per_network", value_parser = clap::value_parser!(u8).range(1..=32), value_name = "BITS")]
@@ -147,7 +155,14 @@ pub(crate) struct SendArgs {
     #[arg(long, alias = "adapter-vlan", env = "PORTREEVE_VLAN", value_name = "ID", value_parser = parse_vlan)]
     pub(crate) vlan: Option<VlanId>,
     /// First source port
-    #[arg(long, alias = "adapter-port", short = 'g', env = "PORTREEVE_SOURCE_PORT", value_name = "PORT")]
+    #[arg(
+        long,
+        alias = "adapter-port",
+        short = 'g',
+        env = "PORTREEVE_SOURCE_PORT",
+        value_name = "PORT",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub(crate) source_port: Option<u16>,
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME")]
@@ -156,7 +171,7 @@ pub(crate) struct SendArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) offline: bool,
     /// Send nothing; print every probe in its order
-    #[arg(long)]
+    #[arg(long, alias = "dryrun")]
     pub(crate) dry_run: bool,
 }
 
@@ -165,7 +180,7 @@ pub(crate) struct SendArgs {
 #[command(next_help_heading = "Safety")]
 pub(crate) struct SandboxArgs {
     /// End rather than go on without a sandbox, where the kernel has none
-    #[arg(long, env = "PORTREEVE_REQUIRE_SANDBOX", conflicts_with = "no_sandbox")]
+    #[arg(long, env = "PORTREEVE_REQUIRE_SANDBOX", value_parser = BoolishValueParser::new(), conflicts_with = "no_sandbox")]
     pub(crate) require_sandbox: bool,
     /// Go without the sandbox, to find out whether it is in the way
     #[arg(long)]
@@ -275,7 +290,7 @@ pub(crate) struct ScanArgs {
     #[arg(long, conflicts_with = "ping", help_heading = "Hosts")]
     pub(crate) no_ping: bool,
     /// Look for hosts only, as `discover` [also: -sn]
-    #[arg(long, conflicts_with_all = ["ports", "top_ports", "ping", "resume", "identify"], help_heading = "Hosts")]
+    #[arg(long, conflicts_with_all = ["ports", "top_ports", "resume", "identify"], help_heading = "Hosts")]
     pub(crate) no_ports: bool,
     /// Go on where an interrupted or killed scan stopped: its folder portreeve-….resume
     #[arg(long, value_name = "DIR", conflicts_with_all = ["targets", "input_file", "ports", "top_ports", "seed", "shard"], help_heading = "Sending")]
@@ -356,18 +371,18 @@ pub(crate) struct AgentArgs {
     #[arg(long, env = "PORTREEVE_CA_FILE", value_name = "FILE", help_heading = "Server")]
     pub(crate) ca_file: Option<PathBuf>,
     /// Take http:// to other machines, in clear text
-    #[arg(long, env = "PORTREEVE_INSECURE_HTTP", help_heading = "Server")]
+    #[arg(long, env = "PORTREEVE_INSECURE_HTTP", value_parser = BoolishValueParser::new(), help_heading = "Server")]
     pub(crate) insecure_http: bool,
     /// The agent's own folder [default: /var/lib/portreeve-agent]
     #[arg(long, env = "PORTREEVE_AGENT_STATE", value_name = "DIR", help_heading = "This host")]
     pub(crate) state: Option<PathBuf>,
     /// Packets per second, over all jobs, that no server can raise
-    #[arg(long, env = "PORTREEVE_MAX_RATE", value_name = "PPS", help_heading = "This host")]
+    #[arg(long, env = "PORTREEVE_MAX_RATE", value_name = "PPS", value_parser = parse_rate, help_heading = "This host")]
     pub(crate) max_rate: Option<u32>,
-    /// Never send there, whatever a server says
+    /// Never send there, whatever a server says; what the variable and the file exclude stays excluded
     #[arg(
         long,
-        env = "PORTREEVE_EXCLUDE",
+        env = environment::EXCLUDE,
         value_delimiter = ',',
         value_name = "TARGETS",
         help_heading = "This host"
@@ -412,7 +427,7 @@ pub(crate) struct TuneArgs {
     #[command(flatten)]
     pub(crate) targets: TargetArgs,
     /// Packets per second that are tried at most
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..), value_name = "PPS", help_heading = "Sending")]
+    #[arg(long, default_value = "1M", value_parser = parse_rate, value_name = "PPS", help_heading = "Sending")]
     pub(crate) max_rate: u32,
     /// Send through this interface
     #[arg(long, short = 'e', env = "PORTREEVE_INTERFACE", value_name = "NAME", help_heading = "Sending")]
@@ -444,6 +459,9 @@ pub(crate) enum DbAction {
         /// The folder is the whole database
         #[arg(long, requires = "path")]
         alone: bool,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
     /// Put files into their one form
     Fmt {
@@ -453,6 +471,9 @@ pub(crate) enum DbAction {
         /// Change nothing; fail if a file is not in its form
         #[arg(long)]
         check: bool,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
     /// Turn another project's fingerprints into files of the user database
     Import {
@@ -474,6 +495,9 @@ pub(crate) enum DbAction {
     Stats {
         /// Folder of TOML files [default: the built-in database]
         folder: Option<PathBuf>,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -487,6 +511,9 @@ pub(crate) enum ImportFrom {
         /// Where to write [default: the user database]
         #[arg(long, short, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -495,7 +522,7 @@ impl ScanArgs {
     pub(crate) fn as_discovery(&self) -> DiscoverArgs {
         DiscoverArgs {
             targets: self.targets.clone(),
-            ping: None,
+            ping: self.ping.clone(),
             send: self.send.clone(),
             sandbox: self.sandbox.clone(),
             output: self.output.clone(),
@@ -538,6 +565,22 @@ impl From<Backend> for BackendChoice {
 fn parse_vlan(text: &str) -> Result<VlanId, String> {
     let id = text.parse().ok().filter(|id| (1..=4094).contains(id)).and_then(VlanId::new);
     id.ok_or_else(|| "it must be a number from 1 to 4094".to_owned())
+}
+
+/// Reads `5000`, `100k` or `1.5M`, in packets per second.
+fn parse_rate(text: &str) -> Result<u32, String> {
+    let (number, scale) = match (text.strip_suffix(['k', 'K']), text.strip_suffix(['m', 'M'])) {
+        (Some(number), _) => (number, 1e3),
+        (None, Some(number)) => (number, 1e6),
+        (None, None) => (text, 1.0),
+    };
+    let rate =
+        number.parse::<f64>().map_err(|_| "write packets per second as 5000, 100k or 1.5M".to_owned())?
+            * scale;
+    if rate != 0.0 && !(1.0..=f64::from(u32::MAX)).contains(&rate) {
+        return Err(format!("it must be at least 1 and at most {}", u32::MAX));
+    }
+    Ok(rate as u32)
 }
 
 /// Reads `2s`, `500ms`, or seconds without a unit.
@@ -623,6 +666,17 @@ mod tests {
         assert_eq!(parse_shard("4/4"), Ok(Part { index: 3, count: 4 }));
         for text in ["", "0/4", "5/4", "1", "1/0", "a/b"] {
             assert!(parse_shard(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_or_refused() {
+        assert_eq!(parse_rate("5000"), Ok(5_000));
+        assert_eq!(parse_rate("100k"), Ok(100_000));
+        assert_eq!(parse_rate("1.5M"), Ok(1_500_000));
+        assert_eq!(parse_rate("0"), Ok(0), "told elsewhere");
+        for text in ["", "k", "-1", "0.5", "fast", "NaN", "inf", "5G", "5000000k"] {
+            assert!(parse_rate(text).is_err(), "{text}");
         }
     }
 

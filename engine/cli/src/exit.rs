@@ -63,8 +63,11 @@ impl From<ScanError> for Failure {
             ScanError::NoInterface(_)
             | ScanError::Ports(_)
             | ScanError::RateZero
-            | ScanError::NeedsRawSockets { .. }
-            | ScanError::Targets(_) => Self::usage(error.to_string()),
+            | ScanError::NeedsRawSockets { .. } => Self::usage(error.to_string()),
+            ScanError::Targets(error) => error.into(),
+            ScanError::NoSourcePorts { first } => Self::usage(format!(
+                "no free source ports from {first} on; name another first one with --source-port"
+            )),
             other => Self::new(Exit::Failure, other.to_string()),
         }
     }
@@ -72,7 +75,13 @@ impl From<ScanError> for Failure {
 
 impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
-        Self::usage(error.to_string())
+        match error {
+            TargetError::Empty => Self::usage(
+                "nothing is left to scan: every address named is excluded, or reserved (RFC 6890) and not asked for \
+                 with --allow-reserved",
+            ),
+            other => Self::usage(other.to_string()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod argv;
 mod checkpoint;
 mod clock;
 mod commands;
+mod environment;
 mod exit;
 mod journal;
 mod offline;
@@ -19,23 +20,24 @@ mod targets;
 mod top_ports;
 
 use std::{
+    env,
     io::{self, IsTerminal},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Cli, Command},
     commands::UserDatabase,
-    exit::Failure,
+    exit::{Exit, Failure},
     settings::Settings,
     stop_file::StopFile,
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(argv::translate(std::env::args_os()));
+    let cli = read_command_line();
     start_log(&cli);
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +46,22 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// The options, or else an explanation on stderr and the end.
+fn read_command_line() -> Cli {
+    let typed: Vec<_> = env::args_os().collect();
+    let words = argv::translate(typed.clone());
+    let matches = environment::heeding(Cli::command(), &words).try_get_matches_from(&words);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| {
+        match argv::advice(&typed).filter(|_| error.kind() == ErrorKind::UnknownArgument) {
+            Some(advice) => {
+                eprintln!("portreeve: {advice}");
+                process::exit(Exit::Usage as i32)
+            }
+            None => error.exit(),
+        }
+    })
 }
 
 fn dispatch(cli: &Cli) -> Result<(), Failure> {

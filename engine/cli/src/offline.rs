@@ -129,8 +129,10 @@ impl fmt::Display for Offline {
         let Self { part, parts, seed, rate_pps, retries, probes, seconds, .. } = self;
         writeln!(
             f,
-            "part {part} of {parts}, seed {seed}, {rate_pps} packets per second, {retries} retries: {probes} probes in about \
+            "part {part} of {parts}, seed {seed}, {rate_pps} packets per second, {retries} {}: {probes} probe{} in about \
              {seconds:.0} s without retries",
+            if *retries == 1 { "retry" } else { "retries" },
+            if *probes == 1 { "" } else { "s" },
         )?;
         let Made { frames, seconds, frames_per_second, complete } = self.made;
         writeln!(

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, IsTerminal, Read, Write},
     net::{IpAddr, ToSocketAddrs},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use portreeve_scan::{
@@ -14,6 +14,7 @@ use portreeve_scan::{
 
 use crate::{
     args::{TargetArgs, is_local},
+    environment,
     exit::Failure,
 };
 
@@ -25,16 +26,17 @@ pub(crate) fn target_set(arguments: &TargetArgs, always_excluded: &[String]) -> 
     }
     for path in &arguments.input_file {
         for (number, line) in read(path)?.lines().enumerate() {
-            builder = include(builder, line).map_err(|failure| {
-                Failure::usage(format!("{}, line {}: {failure}", path.display(), number + 1))
-            })?;
+            builder = include(builder, line).map_err(|failure| in_line(path, number, &failure))?;
         }
     }
-    for text in arguments.exclude.iter().chain(always_excluded) {
-        builder = builder.exclude(text)?;
+    for text in arguments.exclude.iter().chain(always_excluded).chain(&environment::excluded()) {
+        builder = exclude(builder, text)?;
     }
-    for path in &arguments.exclude_file {
-        builder = builder.exclude_file(path)?;
+    let from_environment = environment::value(environment::EXCLUDE_FILE).map(PathBuf::from);
+    for path in arguments.exclude_file.iter().chain(&from_environment) {
+        for (number, line) in read(path)?.lines().enumerate() {
+            builder = exclude(builder, line).map_err(|failure| in_line(path, number, &failure))?;
+        }
     }
     for range in builder.sampled() {
         eprintln!(
@@ -45,18 +47,44 @@ pub(crate) fn target_set(arguments: &TargetArgs, always_excluded: &[String]) -> 
     Ok(builder.build()?)
 }
 
-/// Adds the targets of one line. What is no address may be a name.
+/// Adds the targets of one line. What is no address may be a name, which stands for the first of its addresses.
 fn include(mut builder: TargetSetBuilder, line: &str) -> Result<TargetSetBuilder, Failure> {
-    let line = line.split('#').next().unwrap_or_default();
-    for word in line.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
-        builder = match parse_line(word) {
-            Err(TargetError::Malformed { .. }) if may_be_name(word) => {
-                builder.include(&resolve(word)?.to_string())?
-            }
-            _ => builder.include(word)?,
+    for word in words(line) {
+        builder = if is_name(word) {
+            builder.include(&resolve(word)?.to_string())?
+        } else {
+            builder.include(word)?
         };
     }
     Ok(builder)
+}
+
+/// Takes out what one line excludes. A name stands for all of its addresses.
+fn exclude(mut builder: TargetSetBuilder, line: &str) -> Result<TargetSetBuilder, Failure> {
+    for word in words(line) {
+        if is_name(word) {
+            for address in addresses(word)? {
+                builder = builder.exclude(&address.to_string())?;
+            }
+        } else {
+            builder = builder.exclude(word)?;
+        }
+    }
+    Ok(builder)
+}
+
+fn in_line(path: &Path, number: usize, failure: &Failure) -> Failure {
+    Failure::usage(format!("{}, line {}: {failure}", path.display(), number + 1))
+}
+
+/// The words of a line without its comment.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let line = line.split('#').next().unwrap_or_default();
+    line.split([',', ' ', '\t', '\r']).filter(|word| !word.is_empty())
+}
+
+fn is_name(word: &str) -> bool {
+    matches!(parse_line(word), Err(TargetError::Malformed { .. })) && may_be_name(word)
 }
 
 fn may_be_name(word: &str) -> bool {
@@ -66,13 +94,19 @@ fn may_be_name(word: &str) -> bool {
 
 /// The first address of a name.
 pub(crate) fn resolve(name: &str) -> Result<IpAddr, Failure> {
+    Ok(addresses(name)?.swap_remove(0))
+}
+
+/// All addresses of a name, of which there is one at least.
+fn addresses(name: &str) -> Result<Vec<IpAddr>, Failure> {
     let unknown = |why: String| {
         Failure::usage(format!(
             "{name:?} is neither an address, a block nor a range, nor a name that is known: {why}"
         ))
     };
-    let mut addresses = (name, 0).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
-    addresses.next().map(|address| address.ip()).ok_or_else(|| unknown("it has no address".to_owned()))
+    let found = (name, 0).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    let addresses: Vec<_> = found.map(|address| address.ip()).collect();
+    if addresses.is_empty() { Err(unknown("it has no address".to_owned())) } else { Ok(addresses) }
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -143,6 +177,17 @@ mod tests {
         );
         assert!(targets.contains("::1".parse().expect("address")));
         assert!(!targets.contains([10, 0, 0, 9].into()));
+    }
+
+    #[test]
+    fn a_name_is_excluded_with_all_of_its_addresses() {
+        let targets = ["127.0.0.0/29", "::1"].map(str::to_owned).to_vec();
+        let arguments =
+            TargetArgs { targets, exclude: vec!["localhost".to_owned()], ..TargetArgs::default() };
+        let left = target_set(&arguments, &[]).expect("targets");
+        for address in addresses("localhost").expect("known everywhere") {
+            assert!(!left.contains(address), "{address}");
+        }
     }
 
     #[test]

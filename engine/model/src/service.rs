@@ -30,6 +30,23 @@ pub enum Verdict {
     Unrecognised,
 }
 
+impl Verdict {
+    /// The kebab-case name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClosedAfterAccept => "closed-after-accept",
+            Self::Identified => "identified",
+            Self::NeedsClientCertificate => "needs-client-certificate",
+            Self::NotProbed => "not-probed",
+            Self::Silent => "silent",
+            Self::SynProxy => "syn-proxy",
+            Self::Tarpit => "tarpit",
+            Self::Unreachable => "unreachable",
+            Self::Unrecognised => "unrecognised",
+        }
+    }
+}
+
 /// Why a field says what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{UserDatabase, runtime, scan_clock, tune};
 use crate::{
     args::{AgentArgs, Backend, SandboxArgs},
+    environment,
     exit::{Exit, Failure},
     rights,
     settings::AgentSettings,
@@ -57,7 +58,8 @@ fn config(arguments: &AgentArgs, settings: &AgentSettings) -> Result<AgentConfig
     let insecure_http = arguments.insecure_http || settings.insecure_http;
     let server =
         ServerUrl::parse(server, insecure_http).map_err(|error| Failure::usage(error.to_string()))?;
-    let exclude = arguments.exclude.iter().chain(&settings.exclude).cloned().collect();
+    let excluded = environment::excluded();
+    let exclude = arguments.exclude.iter().chain(&settings.exclude).chain(&excluded).cloned().collect();
     let only = arguments.only.iter().chain(&settings.only).cloned().collect();
     let slots = arguments.slots.or(settings.slots).unwrap_or(SLOTS);
     if !(1..=64).contains(&slots) {

@@ -16,6 +16,7 @@ use super::{runtime, scan_clock};
 use crate::{
     args::SelftestArgs,
     exit::{Exit, Failure},
+    output::print,
     rights,
 };
 
@@ -46,11 +47,13 @@ pub(crate) fn selftest(arguments: &SelftestArgs) -> Result<(), Failure> {
     checks.push(Check::new("sandbox", check_sandbox()));
     checks.push(Check::new("probe database", check_database()));
     if arguments.json {
-        let text = serde_json::to_string_pretty(&checks).unwrap_or_default();
-        println!("{text}");
+        let text = serde_json::to_string_pretty(&checks)
+            .map_err(|error| Failure::new(Exit::Failure, format!("cannot write JSON: {error}")))?;
+        print(&format!("{text}\n"))?;
     } else {
         for check in &checks {
-            println!("{:4}  {}: {}", if check.ok { "ok" } else { "FAIL" }, check.name, check.detail);
+            let verdict = if check.ok { "ok" } else { "FAIL" };
+            print(&format!("{verdict:4}  {}: {}\n", check.name, check.detail))?;
         }
     }
     let failed = checks.iter().filter(|check| !check.ok).count();

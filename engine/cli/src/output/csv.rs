@@ -5,10 +5,12 @@ use std::{
     io::{self, Write},
 };
 
+use portreeve_model::SafeText;
+
 use super::{Form, Results};
 
 /// The columns of a scan's CSV.
-pub(crate) const COLUMNS: [&str; 15] = [
+pub(crate) const COLUMNS: [&str; 17] = [
     "address",
     "port",
     "transport",
@@ -24,6 +26,8 @@ pub(crate) const COLUMNS: [&str; 15] = [
     "rtt_us",
     "seen_at_ms",
     "suspicious_host",
+    "verdict",
+    "cpe",
 ];
 
 /// A line per port or host.
@@ -40,8 +44,7 @@ fn ports(out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
     row(out, COLUMNS)?;
     for (endpoint, seen) in &findings.ports {
         let service = findings.services.get(endpoint);
-        let text =
-            |field: Option<&portreeve_model::SafeText>| field.map(ToString::to_string).unwrap_or_default();
+        let text = |field: Option<&SafeText>| field.map(ToString::to_string).unwrap_or_default();
         row(
             out,
             [
@@ -60,6 +63,8 @@ fn ports(out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
                 number(seen.rtt_us),
                 seen.seen_at_ms.0.to_string(),
                 if results.is_suspicious(seen.address) { "yes" } else { "no" }.to_owned(),
+                service.map(|service| service.verdict.as_str().to_owned()).unwrap_or_default(),
+                service.map(|service| names(&service.cpe)).unwrap_or_default(),
             ],
         )?;
     }
@@ -84,6 +89,11 @@ fn hosts(out: &mut dyn Write, results: &Results<'_>) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// CPE names, apart by blanks, which they hold none of.
+fn names(cpe: &[SafeText]) -> String {
+    cpe.iter().map(SafeText::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn number<T: ToString>(value: Option<T>) -> String {
@@ -124,7 +134,7 @@ mod tests {
         assert_eq!(lines.next(), Some(COLUMNS.join(",").as_str()));
         assert_eq!(
             lines.next(),
-            Some("10.99.0.2,22,tcp,open,syn-ack,ssh,OpenSSH,9.2p1,,,100,64,150,1000,yes"),
+            Some("10.99.0.2,22,tcp,open,syn-ack,ssh,OpenSSH,9.2p1,,,100,64,150,1000,yes,identified,"),
         );
         let hostile = lines.next().expect("a second port");
         assert!(hostile.contains(r#",http,"'=cmd|' /C calc'!A0, ""quoted""","#), "{hostile}");

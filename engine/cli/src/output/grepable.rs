@@ -8,7 +8,11 @@ use std::{
 
 use portreeve_model::{Endpoint, Observation, SafeText};
 
-use super::{Form, Results, calendar, command_line, nmap_xml::state_name, table};
+use super::{
+    Form, Results, calendar, command_line,
+    nmap_xml::{service_name, state_name},
+    table,
+};
 
 /// A line per host.
 pub(crate) struct Grepable;
@@ -50,7 +54,7 @@ fn host(results: &Results<'_>, address: IpAddr) -> String {
 
 fn port(results: &Results<'_>, endpoint: &Endpoint, seen: &Observation) -> String {
     let service = results.findings.services.get(endpoint);
-    let name = service.and_then(|service| service.name.as_ref()).map(field).unwrap_or_default();
+    let name = service.map(|service| field(&service_name(service).into())).unwrap_or_default();
     let version = service.map(|service| field(&table::version(service).into())).unwrap_or_default();
     format!("{}/{}/{}//{name}//{version}/", seen.port, state_name(seen), seen.transport)
 }

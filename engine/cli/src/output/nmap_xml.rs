@@ -12,7 +12,7 @@ use std::{
 };
 
 use portreeve_model::{
-    Endpoint, HostReason, HostSighting, Observation, PortState, Reason, SafeText, Service, Transport,
+    Endpoint, HostReason, HostSighting, Observation, PortState, Reason, Service, Transport, Verdict,
 };
 
 use super::{Form, Results, calendar, command_line, seconds};
@@ -138,6 +138,12 @@ fn port(seen: &Observation, service: Option<&Service>) -> String {
     text.push_str(&state.empty());
     if let Some(service) = service {
         text.push_str(&service_element(service));
+        if service.verdict != Verdict::Identified {
+            let verdict = service.verdict.as_str();
+            text.push_str(
+                &Tag::new("script").with("id", "portreeve-verdict").with("output", verdict).empty(),
+            );
+        }
         if let Some(banner) = &service.banner {
             text.push_str(&Tag::new("script").with("id", "banner").with("output", banner).empty());
         }
@@ -149,7 +155,7 @@ fn port(seen: &Observation, service: Option<&Service>) -> String {
 fn service_element(service: &Service) -> String {
     let encrypted = service.tls.as_ref().is_some_and(|tls| tls.error.is_none());
     let tag = Tag::new("service")
-        .with("name", service.name.as_ref().map_or("unknown", SafeText::as_str))
+        .with("name", service_name(service))
         .maybe("product", service.product.as_ref())
         .maybe("version", service.version.as_ref())
         .maybe("extrainfo", service.info.as_ref())
@@ -165,6 +171,15 @@ fn service_element(service: &Service) -> String {
     }
     text.push_str("</service>");
     text
+}
+
+/// The service in nmap's words, which has one for ports that accept and close.
+pub(super) fn service_name(service: &Service) -> &str {
+    match (&service.name, service.verdict) {
+        (Some(name), _) => name.as_str(),
+        (None, Verdict::ClosedAfterAccept) => "tcpwrapped",
+        (None, _) => "unknown",
+    }
 }
 
 fn end(results: &Results<'_>) -> String {

@@ -16,8 +16,6 @@ mod range;
 mod reserved;
 mod set;
 
-use std::{fs, io, path::Path};
-
 pub use parse::parse_line;
 pub use range::AddressRange;
 pub use set::TargetSet;
@@ -72,24 +70,6 @@ pub enum TargetError {
     /// No target was named.
     #[error("no targets; name at least one address, block or range")]
     NoTargets,
-    /// The file cannot be read.
-    #[error("cannot read targets from {path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line of a file is malformed.
-    #[error("{path}, line {line}: {source}")]
-    Line {
-        /// The file.
-        path: String,
-        /// The line's number, from 1.
-        line: usize,
-        /// What is wrong with it.
-        source: Box<TargetError>,
-    },
 }
 
 /// Collects what is to be scanned and what is not. Order does not matter: exclusions always win.
@@ -138,16 +118,6 @@ impl TargetSetBuilder {
         Ok(self)
     }
 
-    /// Adds the targets of a file, line by line.
-    pub fn include_file(self, path: impl AsRef<Path>) -> Result<Self, TargetError> {
-        for_each_line(self, path.as_ref(), Self::include)
-    }
-
-    /// Takes the addresses of a file out, line by line.
-    pub fn exclude_file(self, path: impl AsRef<Path>) -> Result<Self, TargetError> {
-        for_each_line(self, path.as_ref(), Self::exclude)
-    }
-
     /// Whether ranges that the IANA registries of special-purpose addresses set aside (multicast,
     /// documentation, broadcast …) may be scanned. Loopback, private, shared and link-local ranges may be in
     /// any case: whoever names them means them.
@@ -169,26 +139,9 @@ impl TargetSetBuilder {
     }
 }
 
-fn for_each_line(
-    mut builder: TargetSetBuilder,
-    path: &Path,
-    add: fn(TargetSetBuilder, &str) -> Result<TargetSetBuilder, TargetError>,
-) -> Result<TargetSetBuilder, TargetError> {
-    let name = || path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|source| TargetError::File { path: name(), source })?;
-    for (number, line) in text.lines().enumerate() {
-        builder = add(builder, line).map_err(|source| TargetError::Line {
-            path: name(),
-            line: number + 1,
-            source: Box::new(source),
-        })?;
-    }
-    Ok(builder)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, io::Write, net::IpAddr};
+    use std::{collections::BTreeSet, net::IpAddr};
 
     use proptest::prelude::*;
 
@@ -241,19 +194,6 @@ mod tests {
             .and_then(TargetSetBuilder::build)
             .expect("valid");
         assert_eq!(targets.iter().collect::<Vec<_>>(), ["fd01::1".parse::<IpAddr>().expect("address")]);
-    }
-
-    #[test]
-    fn files_hold_comments_and_errors_name_the_line() {
-        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-        writeln!(file, "# the office\n10.1.0.0/30  # printers\n\n10.2.0.1,10.2.0.2").expect("written");
-        let targets = TargetSetBuilder::new().include_file(file.path()).and_then(TargetSetBuilder::build);
-        assert_eq!(targets.expect("valid").len(), 6);
-        writeln!(file, "10.1.0.0/33").expect("written");
-        let error = TargetSetBuilder::new().include_file(file.path()).expect_err("bad line");
-        assert!(error.to_string().contains("line 5: \"10.1.0.0/33\""), "{error}");
-        let missing = TargetSetBuilder::new().include_file("/nonexistent/targets").expect_err("no file");
-        assert!(missing.to_string().contains("/nonexistent/targets"), "{missing}");
     }
 
     proptest! {

@@ -11,8 +11,8 @@ use portreeve_probes::{
     },
 };
 
-use super::super::UserDatabase;
-use crate::exit::{Exit, Failure};
+use super::{super::UserDatabase, lines, print_json};
+use crate::{exit::Failure, output::print};
 
 /// `portreeve db retro`: `changed` is laid over the built-in database, and compared with the one in use.
 pub(super) fn run(archive: &Path, changed: &Path, json: bool, user: &UserDatabase) -> Result<(), Failure> {
@@ -23,19 +23,17 @@ pub(super) fn run(archive: &Path, changed: &Path, json: bool, user: &UserDatabas
         .map_err(|error| Failure::usage(error.to_string()))?;
     let retro = retro(&kept, &before, &after);
     if json {
-        let text = serde_json::to_string_pretty(&retro)
-            .map_err(|error| Failure::new(Exit::Failure, format!("cannot write JSON: {error}")))?;
-        println!("{text}");
-        return Ok(());
+        return print_json(&retro);
     }
-    for change in &retro.changes {
-        println!("{}  {} → {}", change.endpoint, words(&change.before), words(&change.after));
-    }
-    println!(
-        "{} endpoints with stored replies: {} newly identified, {} identified otherwise, {} no longer identified",
+    let changes = retro
+        .changes
+        .iter()
+        .map(|change| format!("{}  {} → {}", change.endpoint, words(&change.before), words(&change.after)));
+    print(&lines(changes))?;
+    print(&format!(
+        "{} endpoints with stored replies: {} newly identified, {} identified otherwise, {} no longer identified\n",
         retro.endpoints, retro.newly_identified, retro.identified_otherwise, retro.no_longer_identified
-    );
-    Ok(())
+    ))
 }
 
 /// What is said, on one line.
