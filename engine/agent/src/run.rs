@@ -15,10 +15,8 @@ use tokio::{sync::mpsc, task::spawn_blocking, time::interval};
 
 use crate::{identification::Identification, profiles::Profiles};
 
-/// Events that may wait between the engine's threads and the runtime.
-const EVENTS: usize = 8_192;
-/// Events taken at a time: waiting for each would cost more than what is done with it.
-const BATCH: usize = 256;
+/// Batches of events that may wait between the engine's threads and the runtime.
+const BATCHES: usize = 32;
 
 /// How far identification is.
 #[derive(Clone, Debug, Default)]
@@ -80,12 +78,12 @@ pub async fn run(
     out: mpsc::Sender<Found>,
 ) -> Result<ScanReport, ScanError> {
     let _whatever_happens = CancelOnDrop(control.clone());
-    let (sender, mut events) = mpsc::channel(EVENTS);
+    let (sender, mut events) = mpsc::channel(BATCHES);
     let scanning = spawn_blocking({
         let control = control.clone();
         move || {
-            scan.run(&control, &mut |event| {
-                if sender.blocking_send(event).is_err() {
+            scan.run_in_batches(&control, &mut |batch| {
+                if sender.blocking_send(batch).is_err() {
                     control.cancel();
                 }
             })
@@ -99,13 +97,14 @@ pub async fn run(
     }
     let mut look = interval(Duration::from_millis(200));
     let mut profiles = Profiles::default();
-    let (mut batch, mut ready) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let mut ready = Vec::new();
     let mut scan_goes_on = true;
     while scan_goes_on || identification.as_ref().is_some_and(|identification| !identification.is_idle()) {
         tokio::select! {
-            taken = events.recv_many(&mut batch, BATCH), if scan_goes_on => {
-                scan_goes_on = taken > 0;
-                ready.extend(batch.drain(..).map(|event| into_found(event, identification.as_mut())));
+            batch = events.recv(), if scan_goes_on => {
+                scan_goes_on = batch.is_some();
+                let events = batch.unwrap_or_default().into_iter();
+                ready.extend(events.map(|event| into_found(event, identification.as_mut())));
             }
             Some(service) = next_service(identification.as_mut()) => {
                 ready.push(Found::Record(Record::Service(Box::new(service))));

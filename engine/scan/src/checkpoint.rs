@@ -7,7 +7,7 @@
 //! What was sent last has not been answered yet, so a checkpoint lies a little behind: as long as answers take.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -72,9 +72,25 @@ impl Checkpoint {
         Self { stretch: position, position, ..Self::default() }
     }
 
+    /// This checkpoint for someone who has not kept the one before it: with what had changed until then.
+    #[must_use]
+    pub fn after(mut self, earlier: Self) -> Self {
+        if self.stretch == earlier.stretch {
+            add_older(&mut self.answered, earlier.answered);
+        }
+        add_older(&mut self.hosts, earlier.hosts);
+        self
+    }
+
     pub(crate) fn histories(&self) -> Histories {
         Histories { first_answers: self.first_answers, attempts: self.attempt }
     }
+}
+
+/// Adds the pages that have not changed again: bits are only ever set, so a newer page has those of the older.
+fn add_older(pages: &mut Vec<Page>, older: Vec<Page>) {
+    let newer: BTreeSet<u32> = pages.iter().map(|page| page.number).collect();
+    pages.extend(older.into_iter().filter(|page| !newer.contains(&page.number)));
 }
 
 /// Where the probes of a stretch are.
@@ -165,4 +181,36 @@ impl<'a> Clerk<'a> {
 pub(crate) fn restore(set: &Seen, pages: &[Page]) -> u64 {
     let numbers = pages.iter().flat_map(Page::numbers);
     numbers.filter(|&number| set.insert(number)).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(number: u32, first_word: u64) -> Page {
+        Page { number, words: vec![first_word] }
+    }
+
+    #[test]
+    fn a_checkpoint_stands_for_those_before_it() {
+        let earlier = Checkpoint {
+            position: 5,
+            answered: vec![page(0, 1), page(2, 1)],
+            hosts: vec![page(0, 1), page(1, 1)],
+            ..Checkpoint::default()
+        };
+        let later = Checkpoint {
+            position: 9,
+            answered: vec![page(2, 3)],
+            hosts: vec![page(0, 7)],
+            ..Checkpoint::default()
+        };
+        let both = later.clone().after(earlier.clone());
+        assert_eq!(both.position, 9);
+        assert_eq!(both.answered, [page(2, 3), page(0, 1)]);
+        assert_eq!(both.hosts, [page(0, 7), page(1, 1)]);
+        let elsewhere = Checkpoint { stretch: 100, ..later }.after(earlier);
+        assert_eq!(elsewhere.answered, [page(2, 3)], "places are those of the stretch");
+        assert_eq!(elsewhere.hosts.len(), 2);
+    }
 }

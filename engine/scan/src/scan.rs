@@ -48,6 +48,15 @@ impl Scan {
 
     /// Runs the scan to its end or until it is cancelled. Blocks; `emit` is called on this thread.
     pub fn run(self, control: &Control, emit: &mut dyn FnMut(Event)) -> Result<ScanReport, ScanError> {
+        self.run_in_batches(control, &mut |batch| batch.into_iter().for_each(&mut *emit))
+    }
+
+    /// The same, handing over whatever is there at a time: at most 256 events, and never none.
+    pub fn run_in_batches(
+        self,
+        control: &Control,
+        emit: &mut dyn FnMut(Vec<Event>),
+    ) -> Result<ScanReport, ScanError> {
         let (events, found) = bounded(Self::EVENTS_BUFFERED);
         let mut summary = Summary::new(&self.config, &self.backend.0, control);
         let stages = self.into_stages(control, events);

@@ -1,6 +1,9 @@
 //! What is learnt from the events that pass by, and the report made of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    iter, thread,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -22,6 +25,12 @@ pub(crate) struct Summary {
 impl Summary {
     /// How often the rate is measured.
     const RATE_INTERVAL: Duration = Duration::from_millis(250);
+    /// Events handed over at a time, at most.
+    const BATCH: usize = 256;
+    /// Where more than so many come at a time this thread pauses a little before it waits for the next: being woken for
+    /// each would take longer than what is done with it.
+    const FEW: usize = 8;
+    const PAUSE: Duration = Duration::from_millis(1);
 
     pub(crate) fn new(config: &ScanConfig, backend: &str, control: &Control) -> Self {
         let space = config.targets.count() * config.ports.len() as u64;
@@ -50,13 +59,21 @@ impl Summary {
 
     /// Hands every event to the caller until no stage is left to make one. The channel is dropped when `emit`
     /// panics, so that no stage waits for it for ever.
-    pub(crate) fn pass_on(&mut self, found: Receiver<Passing>, emit: &mut dyn FnMut(Event)) {
+    pub(crate) fn pass_on(&mut self, found: Receiver<Passing>, emit: &mut dyn FnMut(Vec<Event>)) {
         let (mut measured, mut sent) = (self.started, 0);
         loop {
             match found.recv_timeout(Self::RATE_INTERVAL) {
-                Ok(Passing::Event(event)) => self.judge(event, emit),
-                // Whoever asked may have been stopped meanwhile.
-                Ok(Passing::HostsToDoubt(answer)) => drop(answer.send(self.watch.candidates())),
+                Ok(first) => {
+                    let passing = iter::once(first).chain(found.try_iter()).take(Self::BATCH);
+                    let batch: Vec<Event> = passing.filter_map(|next| self.take(next)).collect();
+                    let is_more_to_come = batch.len() > Self::FEW && found.is_empty();
+                    if !batch.is_empty() {
+                        emit(batch);
+                    }
+                    if is_more_to_come {
+                        thread::sleep(Self::PAUSE);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -70,13 +87,25 @@ impl Summary {
         }
     }
 
-    /// Hands an event on, unless it says nothing.
-    fn judge(&mut self, event: Event, emit: &mut dyn FnMut(Event)) {
-        let Event::Port(observation) = &event else { return emit(event) };
+    /// What is to be told, if anything.
+    fn take(&mut self, passing: Passing) -> Option<Event> {
+        match passing {
+            Passing::Event(event) => self.judge(event),
+            Passing::HostsToDoubt(answer) => {
+                // Whoever asked may have been stopped meanwhile.
+                let _ = answer.send(self.watch.candidates());
+                None
+            }
+        }
+    }
+
+    /// The event, or what it amounts to, unless it says nothing.
+    fn judge(&mut self, event: Event) -> Option<Event> {
+        let Event::Port(observation) = &event else { return Some(event) };
         match self.watch.judge(observation, self.share_asked()) {
-            Judgement::Report => emit(event),
-            Judgement::Suspect(host) => emit(Event::Suspicious(host)),
-            Judgement::Leave => {}
+            Judgement::Report => Some(event),
+            Judgement::Suspect(host) => Some(Event::Suspicious(host)),
+            Judgement::Leave => None,
         }
     }
 

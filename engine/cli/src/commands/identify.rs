@@ -76,8 +76,9 @@ async fn ask(
     while let Some(service) = conversations.join_next().await {
         let service = service.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let seen = observation(&service);
-        for record in [Record::Port(seen), Record::Service(Box::new(service))] {
-            output.stream(&record)?;
+        let records = [Record::Port(seen), Record::Service(Box::new(service))];
+        output.stream(&records)?;
+        for record in records {
             findings.add(record);
         }
     }

@@ -1,9 +1,14 @@
 //! `scan` and `discover`: plan, ask, open sockets, give rights up, run, print.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    mem,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use portreeve_agent::{Found, Tally, TunedRates, run, summary};
-use portreeve_model::protocol::JobSummary;
+use portreeve_model::protocol::{JobSummary, Record};
 use portreeve_probes::Identifier;
 use portreeve_scan::{
     Control, PacketsPerSecond, PortSet, Scan, ScanConfig, ScanReport, TargetSet, UdpPayloads,
@@ -20,9 +25,9 @@ use crate::{
     checkpoint::Unfinished,
     clock,
     exit::{Exit, Failure, missing_rights},
-    journal::{Journal, Resumed},
+    journal::{Folder, Journal, Resumed},
     offline::{self, Offline},
-    output::{Findings, Output, Results, Run},
+    output::{Findings, Growing, Output, Results, Run},
     rights,
     settings::ScanSettings,
     status::Status,
@@ -169,16 +174,17 @@ impl Plan {
     }
 
     /// Where the scan keeps how far it is; looking for hosts is not worth it.
-    fn journal(&mut self) -> Result<Option<Journal>, Failure> {
+    fn folder(&mut self) -> Result<Option<Folder>, Failure> {
         if self.config.ports.is_empty() {
             return Ok(None);
         }
         self.config.checkpoint_every = Some(CHECKPOINT_EVERY);
-        let journal = match &self.resumed {
-            Some((folder, resumed)) => Journal::of_resumed(folder, resumed)?,
-            None => Journal::of_new(Unfinished::new(&self.config, self.shard)),
+        let folder = match &self.resumed {
+            Some((path, resumed)) => Folder::of_resumed(path, resumed)?,
+            // With no name of its own the current folder gives the shortest ones.
+            None => Folder::of_new(Unfinished::new(&self.config, self.shard), Path::new("")),
         };
-        Ok(Some(journal))
+        Ok(Some(folder))
     }
 
     /// Whether datagrams are sent, whose contents the probe database has. Without them, and without identification,
@@ -232,25 +238,32 @@ impl Plan {
         if let Some(identifier) = identifier.clone() {
             self.config.udp_payloads = UdpPayloads::new(move |port| identifier.udp_payload(port));
         }
-        let mut log = Log { output, findings: Findings::default(), journal: self.journal()? };
+        let folder = self.folder()?;
+        let mut log = Log { output, findings: Growing::default(), journal: None };
         if let Some((_, resumed)) = &mut self.resumed {
-            for record in std::mem::take(&mut resumed.records) {
-                log.output.stream(&record)?;
-                log.findings.add(record);
-            }
+            log.note(mem::take(&mut resumed.records))?;
         }
         let scan = Scan::prepare(self.config.clone(), scan_clock())?;
         // Before the runtime's threads are started: they inherit it.
         rights::drop_all()?;
         let sandbox = rights::confine(how.sandbox)?;
+        // Started by this thread: those of the runtime may open no file.
+        log.journal = folder.map(Journal::start).transpose().map_err(|error| {
+            Failure::new(Exit::Failure, format!("cannot start a thread for checkpoints: {error}"))
+        })?;
         let (backend, why) = scan.backend();
         tracing::info!(backend, why, seed = self.config.seed, "scanning");
         let wait = self.config.wait;
         let watched = watch(scan, identifier.filter(|_| identify), wait, &mut log, how.stop_file);
-        // The journal is kept by this thread: those of the runtime may open no file.
         let report = runtime(sandbox, how.archive.cloned())?.block_on(watched)?;
         let Log { findings, journal, .. } = log;
-        Ok(Finished { plan: self, summary: summary(report.clone()), findings, report, journal })
+        Ok(Finished {
+            plan: self,
+            summary: summary(report.clone()),
+            findings: findings.into_findings(),
+            report,
+            folder: journal.map(Journal::finish),
+        })
     }
 }
 
@@ -301,27 +314,40 @@ fn wait(send: &SendArgs, settings: &ScanSettings) -> Result<Option<Duration>, Fa
 /// Where what is found goes, as it comes.
 struct Log<'a> {
     output: &'a mut Output,
-    findings: Findings,
+    findings: Growing,
     journal: Option<Journal>,
 }
 
 impl Log<'_> {
-    fn take(&mut self, found: Found) -> Result<(), Failure> {
-        match found {
-            Found::Checkpoint(checkpoint) => {
-                if let Some(journal) = &mut self.journal {
-                    journal.keep(&checkpoint, &self.findings);
+    /// Takes what was found, and leaves nothing of it.
+    fn take(&mut self, found: &mut Vec<Found>) -> Result<(), Failure> {
+        let mut records = Vec::with_capacity(found.len());
+        for next in found.drain(..) {
+            match next {
+                Found::Checkpoint(checkpoint) => {
+                    self.note(mem::take(&mut records))?;
+                    if let Some(journal) = &self.journal {
+                        journal.keep(checkpoint);
+                    }
                 }
+                // Told at the end, with how much they showed.
+                Found::Suspicious(_) => {}
+                Found::Record(record) => records.push(record),
             }
-            // Told at the end, with how much they showed.
-            Found::Suspicious(_) => {}
-            Found::Record(record) => {
-                self.output.stream(&record)?;
-                if let Some(journal) = &mut self.journal {
-                    journal.note(&record);
-                }
-                self.findings.add(record);
-            }
+        }
+        self.note(records)
+    }
+
+    fn note(&mut self, records: Vec<Record>) -> Result<(), Failure> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.output.stream(&records)?;
+        for record in &records {
+            self.findings.add(record.clone());
+        }
+        if let Some(journal) = &self.journal {
+            journal.note(records);
         }
         Ok(())
     }
@@ -338,7 +364,8 @@ async fn watch(
     let (control, tally, status) = (Control::new(), Tally::default(), Status::new());
     let (sender, mut found) = mpsc::channel(4_096);
     let running = tokio::spawn({
-        let (control, tally, known) = (control.clone(), tally.clone(), log.findings.unidentified());
+        let (control, tally, known) =
+            (control.clone(), tally.clone(), log.findings.findings().unidentified());
         async move { run(scan, control, identifier, &known, tally, sender).await }
     });
     let no_signals = |error| Failure::new(Exit::Failure, format!("cannot listen for signals: {error}"));
@@ -352,7 +379,7 @@ async fn watch(
                 if taken == 0 {
                     break;
                 }
-                if let Err(failure) = batch.drain(..).try_for_each(|next| log.take(next)) {
+                if let Err(failure) = log.take(&mut batch) {
                     control.cancel();
                     status.clear();
                     return Err(failure);
@@ -396,7 +423,7 @@ struct Finished {
     findings: Findings,
     summary: JobSummary,
     report: ScanReport,
-    journal: Option<Journal>,
+    folder: Option<Folder>,
 }
 
 impl Finished {
@@ -410,14 +437,14 @@ impl Finished {
             );
         }
         if self.report.completed {
-            if let Some(journal) = self.journal {
-                journal.remove();
+            if let Some(folder) = self.folder {
+                folder.remove();
             }
             return Ok(());
         }
-        let folder = self.journal.as_ref().and_then(Journal::folder);
-        let way_on = match folder {
-            Some(folder) => format!("go on with `portreeve scan --resume {}`", folder.display()),
+        let path = self.folder.as_ref().and_then(Folder::path);
+        let way_on = match path {
+            Some(path) => format!("go on with `portreeve scan --resume {}`", path.display()),
             None => "there is nothing to go on from yet".to_owned(),
         };
         Err(Failure::new(Exit::Interrupted, format!("interrupted; {way_on}")))

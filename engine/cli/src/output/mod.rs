@@ -132,14 +132,6 @@ impl Findings {
         }
     }
 
-    /// Everything as the records that it came in.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let hosts = self.hosts.values().cloned().map(|host| Record::Host(Box::new(host)));
-        let ports = self.ports.values().copied().map(Record::Port);
-        let services = self.services.values().cloned().map(|service| Record::Service(Box::new(service)));
-        hosts.chain(ports).chain(services)
-    }
-
     /// Open ports of which nobody has said yet what answers there.
     pub(crate) fn unidentified(&self) -> Vec<Observation> {
         let open = self.ports.values().filter(|seen| seen.state == PortState::Open);
@@ -161,6 +153,46 @@ impl Findings {
     pub(crate) fn ports_of(&self, address: IpAddr) -> Vec<(&Endpoint, &Observation)> {
         let first = Endpoint { address, port: 0, transport: portreeve_model::Transport::Sctp };
         self.ports.range(first..).take_while(|(endpoint, _)| endpoint.address == address).collect()
+    }
+}
+
+/// Findings to which more come, faster than a map takes ports one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Growing {
+    findings: Findings,
+    /// As they came.
+    ports: Vec<Observation>,
+}
+
+impl Growing {
+    /// So many ports are put in their order at a time, at least.
+    const FEW: usize = 4_096;
+
+    pub(crate) fn add(&mut self, record: Record) {
+        let Record::Port(observation) = record else { return self.findings.add(record) };
+        self.ports.push(observation);
+        // As many as there are in order, or else most of the time would go into going through those.
+        if self.ports.len() >= self.findings.ports.len().max(Self::FEW) {
+            self.put_in_order();
+        }
+    }
+
+    /// All of them until now.
+    pub(crate) fn findings(&mut self) -> &Findings {
+        self.put_in_order();
+        &self.findings
+    }
+
+    /// All of them.
+    pub(crate) fn into_findings(mut self) -> Findings {
+        self.put_in_order();
+        self.findings
+    }
+
+    fn put_in_order(&mut self) {
+        let ports = std::mem::take(&mut self.ports).into_iter();
+        let mut ordered = ports.map(|observation| (observation.endpoint(), observation)).collect();
+        self.findings.ports.append(&mut ordered);
     }
 }
 
@@ -191,6 +223,21 @@ mod tests {
         assert_eq!(calendar(Timestamp(1_795_310_355_999)), "Sun Nov 22 01:19:15 2026");
         assert_eq!(calendar(Timestamp(i64::MAX)), "");
         assert_eq!((seconds(Timestamp(1_999)), seconds(Timestamp(-1))), (1, -1));
+    }
+
+    #[test]
+    fn ports_that_come_in_any_order_are_found_in_theirs() {
+        let first = *table::tests::findings().ports.values().next().expect("a port");
+        let mut growing = Growing::default();
+        let last = 3 * Growing::FEW as u16;
+        for port in (1..=last).rev() {
+            growing.add(Record::Port(Observation { port, ..first }));
+        }
+        growing.add(Record::Port(Observation { port: 7, rtt_us: Some(8), ..first }));
+        let findings = growing.into_findings();
+        assert!(findings.ports.values().map(|seen| seen.port).eq(1..=last));
+        let seen_again = findings.ports.values().find(|seen| seen.port == 7).expect("there");
+        assert_eq!(seen_again.rtt_us, Some(8), "the last word counts");
     }
 
     #[test]

@@ -62,7 +62,7 @@ enum Place {
 struct Sink {
     format: Format,
     form: Box<dyn Form>,
-    out: Box<dyn Write + Send>,
+    out: BufWriter<Box<dyn Write + Send>>,
     name: String,
 }
 
@@ -70,13 +70,13 @@ impl Sink {
     /// A file is made at once: what cannot be written is better known before the scan.
     fn open(format: Format, path: Option<&Path>, no_color: bool) -> Result<Self, Failure> {
         let (place, out, name): (_, Box<dyn Write + Send>, _) = match path {
-            Some(path) => (Place::File, Box::new(BufWriter::new(create(path)?)), path.display().to_string()),
+            Some(path) => (Place::File, Box::new(create(path)?), path.display().to_string()),
             None if io::stdout().is_terminal() && !no_color => {
                 (Place::Terminal, Box::new(io::stdout()), STDOUT.to_owned())
             }
             None => (Place::Pipe, Box::new(io::stdout()), STDOUT.to_owned()),
         };
-        Ok(Self { format, form: format.form(place), out, name })
+        Ok(Self { format, form: format.form(place), out: BufWriter::new(out), name })
     }
 
     fn write(
@@ -114,9 +114,12 @@ impl Output {
         Ok(Self { sinks })
     }
 
-    /// Writes a record at once, where the form allows it.
-    pub(crate) fn stream(&mut self, record: &Record) -> Result<(), Failure> {
-        self.sinks.iter_mut().try_for_each(|sink| sink.write(|form, out| form.record(out, record)))
+    /// Writes records at once, where the form allows it.
+    pub(crate) fn stream(&mut self, records: &[Record]) -> Result<(), Failure> {
+        let stream = |sink: &mut Sink| {
+            sink.write(|form, out| records.iter().try_for_each(|record| form.record(out, record)))
+        };
+        self.sinks.iter_mut().try_for_each(stream)
     }
 
     /// Writes everything that was not written yet. One that fails does not keep the others from being written.

@@ -81,6 +81,11 @@ impl Common {
         self.events.capacity().is_some_and(|room| self.events.len() > room / 2)
     }
 
+    /// Whether those who were behind are so no longer.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.events.capacity().is_none_or(|room| self.events.len() <= room / 4)
+    }
+
     /// Reports a host, once.
     pub(crate) fn meet_host(&self, host: u64, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) {
         if self.hosts.insert(host) {

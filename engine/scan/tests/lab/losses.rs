@@ -3,11 +3,12 @@
 use std::{net::UdpSocket, thread, time::Duration};
 
 use portreeve_model::{PortState, Reason};
-use portreeve_scan::{Control, Event, PacketsPerSecond, ScanConfig};
+use portreeve_scan::{BackendChoice, Control, Event, PacketsPerSecond, ScanConfig};
 
 use crate::{
     network::{Lab, run},
-    scans::{moderate, prepare, scan},
+    scans::{in_kernel, moderate, prepare, scan},
+    sink::open_far,
     watch::Watch,
 };
 
@@ -121,13 +122,9 @@ fn a_datagrams_answer_is_waited_for_while_the_program_takes_its_time() {
     assert_eq!(found.port("10.99.128.1", 1813), Some((PortState::Closed, Reason::PortUnreachable)));
 }
 
-/// 80,000 are taken a second, half a million probes could be sent: the ring and what waits behind it would overflow.
-#[test]
-fn who_takes_what_is_found_slowly_slows_the_probes_and_loses_nothing() {
-    let Some(_lab) = Lab::whole() else { return };
-    let rate = PacketsPerSecond(500_000);
-    let config = ScanConfig { rate, retries: 0, ..moderate("10.99.128.0/17", "1-12") };
-    let scan = prepare(config).expect("prepared");
+/// 80,000 answers are taken a second, and several times as many come: the ring and what waits behind it would overflow.
+fn taken_slowly(config: ScanConfig) {
+    let scan = prepare(ScanConfig { retries: 0, ..config }).expect("prepared");
     let mut taken = 0;
     let report = scan.run(&Control::new(), &mut |event| {
         taken += u32::from(matches!(event, Event::Port(_)));
@@ -137,4 +134,19 @@ fn who_takes_what_is_found_slowly_slows_the_probes_and_loses_nothing() {
     });
     let report = report.expect("the scan runs");
     assert_eq!(taken, 32_768 * 12, "{report:?}");
+}
+
+#[test]
+fn who_takes_what_is_found_slowly_slows_the_probes_and_loses_nothing() {
+    let Some(_lab) = Lab::whole() else { return };
+    let (rate, backend) = (PacketsPerSecond(500_000), BackendChoice::Xdp);
+    taken_slowly(ScanConfig { rate, backend, ..moderate("10.99.128.0/17", "1-12") });
+}
+
+#[test]
+fn who_takes_what_is_found_slowly_slows_programs_that_send_too() {
+    let Some(lab) = Lab::whole() else { return };
+    let _open = open_far(&lab);
+    let rate = PacketsPerSecond(300_000);
+    taken_slowly(ScanConfig { rate, report_closed: true, ..in_kernel("10.99.128.0/17", "1-12") });
 }

@@ -13,7 +13,7 @@ pub(super) const NEXT: u32 = 0;
 const SHARED: u32 = LINE;
 /// The first position that is not to be probed.
 pub(super) const END: u32 = SHARED;
-/// Anything but 0: send nothing more.
+/// Anything but 0: nothing is sent. Bits of [`STOPPED`] and [`HELD`].
 pub(super) const STOP: u32 = SHARED + 8;
 /// Probes a nanosecond of each thread, times 2⁴⁰.
 pub(super) const RATE: u32 = SHARED + 16;
@@ -74,6 +74,11 @@ pub(super) mod thread {
     pub const BYTES: u32 = 128;
 }
 
+/// For good.
+pub(super) const STOPPED: u64 = 1;
+/// For a while.
+pub(super) const HELD: u64 = 2;
+
 /// No number of a target: targets are fewer than 2⁶³.
 pub(super) const NOT_WALKING: u64 = u64::MAX;
 
@@ -119,6 +124,28 @@ impl Control {
 
     pub(super) fn get(&self, offset: u32) -> u64 {
         self.shared(offset).load(Relaxed)
+    }
+
+    /// Has nothing more sent.
+    pub(super) fn stop(&self) {
+        self.shared(STOP).fetch_or(STOPPED, Relaxed);
+    }
+
+    /// Has nothing sent until it is told otherwise.
+    pub(super) fn hold(&self, held: bool) {
+        if held {
+            self.shared(STOP).fetch_or(HELD, Relaxed);
+        } else {
+            self.shared(STOP).fetch_and(!HELD, Relaxed);
+        }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.get(STOP) & STOPPED != 0
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.get(STOP) & HELD != 0
     }
 
     pub(super) fn thread(&self, number: u32, field: i16) -> &AtomicU64 {

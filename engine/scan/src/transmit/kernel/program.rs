@@ -28,7 +28,7 @@ use crate::{
         Action, Alu, Assembler, Atomic, Compare, DeviceMap, Helper, Label, MapReference, Register, Size,
     },
 };
-use Compare::{AtLeast, AtMost, Equal, Greater, Less, NotEqual};
+use Compare::{AnySet, AtLeast, AtMost, Equal, Greater, Less, NotEqual};
 use Register::{Frame, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9};
 use Size::{Double, Half, Word};
 
@@ -41,6 +41,10 @@ const MOST_ALLOWED: i32 = 64;
 /// The longest stall that is made up for, in nanoseconds: one call to run the program ends and the next begins
 /// within it.
 pub(super) const CATCH_UP_NS: u64 = 50_000_000;
+
+/// How often a program that is held back asks for the time before it gives its frame back: some microseconds, so that
+/// a call that has millions of frames to go lasts.
+const HELD_LOOKS: i32 = 100;
 
 /// Bytes that every frame begins with beyond the end of the longest, and that each probe cuts off. Only a frame whose length the program
 /// changes gets its description written anew by the kernel, and whoever had the frame before may have changed that too:
@@ -80,6 +84,8 @@ pub(super) struct Ingredients<'a> {
 pub(super) struct Ends {
     /// Nothing for this frame.
     drop: Label,
+    /// Nothing for now, or any more: the word that says so is in R1.
+    stopped: Label,
     /// This position needs no probe; on to the next.
     pass_over: Label,
     /// The frame is written.
@@ -89,7 +95,7 @@ pub(super) struct Ends {
 /// The program for a thread.
 pub(super) fn emit(ingredients: &Ingredients<'_>, thread_number: u32) -> Assembler {
     let mut a = Assembler::new();
-    let ends = Ends { drop: a.label(), pass_over: a.label(), written: a.label() };
+    let ends = Ends { drop: a.label(), stopped: a.label(), pass_over: a.label(), written: a.label() };
     let g = Generator { i: ingredients, ends };
     g.enter(&mut a, thread_number);
     g.pace(&mut a);
@@ -122,7 +128,7 @@ impl Generator<'_> {
         a.map_value(R6, self.i.control, self.i.layout.thread(thread_number));
         a.map_value(R8, self.i.control, 0);
         a.load(Double, R1, R8, layout::STOP as i16);
-        a.jump_if(NotEqual, R1, 0, self.ends.drop);
+        a.jump_if(NotEqual, R1, 0, self.ends.stopped);
     }
 
     /// Goes on if a probe is due.
@@ -472,6 +478,20 @@ impl Generator<'_> {
         a.place(self.ends.drop);
         a.copy(R0, Action::Drop as i32);
         a.exit();
+        self.wait(a);
+    }
+
+    /// Lets time pass if the programs are only held back.
+    fn wait(&self, a: &mut Assembler) {
+        let again = a.label();
+        a.place(self.ends.stopped);
+        a.jump_if(AnySet, R1, layout::STOPPED as i32, self.ends.drop);
+        a.copy(R9, HELD_LOOKS);
+        a.place(again);
+        a.call(Helper::Nanoseconds);
+        a.alu(Alu::Sub, R9, 1);
+        a.jump_if(NotEqual, R9, 0, again);
+        a.jump(self.ends.drop);
     }
 }
 

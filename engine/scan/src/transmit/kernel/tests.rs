@@ -489,10 +489,17 @@ fn a_stopped_pass_tells_where_it_was() {
     bench.begin(whole.clone());
     let mut sent: Vec<Vec<u8>> =
         (0..400).filter_map(|turn: usize| bench.next(usize::from(turn.is_multiple_of(4)))).collect();
-    bench.machine.control.set(layout::STOP, 1);
-    assert_eq!((bench.next(0), bench.next(1)), (None, None));
-    let reached = threads::reached(&bench.machine.control, &whole);
-    assert!((1..=400).contains(&reached), "{reached}");
+    let control = &bench.machine.control;
+    control.hold(true);
+    assert_eq!((bench.next(0), bench.next(1)), (None, None), "held back");
+    control.hold(false);
+    sent.extend(bench.next(0));
+    assert_eq!(sent.len(), 401, "goes on");
+    control.stop();
+    control.hold(false);
+    assert_eq!((bench.next(0), bench.next(1)), (None, None), "stopped for good");
+    let reached = threads::reached(control, &whole);
+    assert!((1..=401).contains(&reached), "{reached}");
     bench.begin(reached..whole.end);
     sent.extend(rest(&bench, 0));
     sent.extend(rest(&bench, 1));

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     PacketsPerSecond,
-    receive::Tally,
+    receive::{Common, Tally},
     sys::{bpf::Program, give_way},
     transmit::Pass,
 };
@@ -95,8 +95,9 @@ impl Gang {
             let mut progress = Progress::new(control, positions, is_whole);
             while !workers.iter().all(|worker| worker.is_finished()) {
                 if tally.common.control.is_cancelled() {
-                    control.set(layout::STOP, 1);
+                    control.stop();
                 }
+                hold_back(control, &tally.common);
                 control.set_rate(pass.pace.rate());
                 progress.tell(control, pass, floor(control, positions));
                 thread::park_timeout(Self::WATCH);
@@ -115,7 +116,7 @@ impl Gang {
         self.pin(number as usize);
         give_way();
         let mut estimate = Estimate::new();
-        while control.get(layout::STOP) == 0 {
+        while !control.is_stopped() {
             let left = left(number, control);
             if left == 0 {
                 return Ok(());
@@ -127,7 +128,7 @@ impl Gang {
                 Ok(()) => estimate.learn(time_on_processor()?.saturating_sub(begun), repeat),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    control.set(layout::STOP, 1);
+                    control.stop();
                     return Err(error);
                 }
             }
@@ -190,6 +191,16 @@ impl Estimate {
         if took > Duration::from_millis(50) {
             self.run_ns = (took.as_nanos() as f64 / f64::from(runs.max(1))).clamp(10.0, 10_000.0);
         }
+    }
+}
+
+/// Holds the programs back while those who take what is found are behind. Their calls go on meanwhile: to end one and
+/// begin another takes longer than most such whiles.
+fn hold_back(control: &Control, common: &Common) {
+    if common.is_behind() {
+        control.hold(true);
+    } else if control.is_held() && common.has_caught_up() {
+        control.hold(false);
     }
 }
 
