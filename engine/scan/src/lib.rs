@@ -46,6 +46,7 @@ mod sandbox;
 mod scan;
 mod space;
 mod stages;
+mod stretches;
 mod summary;
 mod suspicion;
 pub mod sys;

@@ -1,29 +1,22 @@
-//! What the stages of a running scan know together: who answered, how often, and what goes out as an event.
+//! What the stages of a scan know together of one stretch: who answered, how often, and what goes out as an event.
 
 use std::{
-    io,
-    net::IpAddr,
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU32, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release, SeqCst},
-        },
+    sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
     },
     time::Duration,
 };
 
-use crossbeam_channel::{Sender, bounded};
-use portreeve_model::{HostReason, HostSighting, MacAddress, Observation, PortState, Reason, SynAckTraits};
+use portreeve_model::{HostReason, HostSighting, Observation, PortState, Reason, SynAckTraits};
 
-use super::{DropCause, Drops, Seen, seen::SeenMemory};
+use super::{Common, DropCause, Seen, TallyMemory, memory::Stamps};
 use crate::{
-    Clock, Control, Event, Page, Permutation, ScanConfig,
+    Event, Page, Permutation,
     checkpoint::{Checkpoint, Mark, restore},
     loss::Histories,
     space::{ProbeKind, ProbeSpace, Target},
-    sys::bpf::SharedArray,
 };
 
 /// A validated reply to one of our probes.
@@ -63,170 +56,6 @@ pub(crate) struct Wanted {
     pub(crate) ports: bool,
 }
 
-/// What outlasts the phases of a scan.
-#[derive(Clone, Debug)]
-pub(crate) struct Common {
-    pub(crate) control: Control,
-    pub(crate) drops: Arc<Drops>,
-    pub(crate) clock: Clock,
-    pub(crate) events: Sender<Passing>,
-    /// Hosts that were met, by their number.
-    pub(crate) hosts: Arc<Seen>,
-}
-
-impl Common {
-    /// Whether what is found piles up because those who take it are slower. Then nothing more should be asked: the
-    /// answers would be lost.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.events.capacity().is_some_and(|room| self.events.len() > room / 2)
-    }
-
-    /// Whether those who were behind are so no longer.
-    pub(crate) fn has_caught_up(&self) -> bool {
-        self.events.capacity().is_none_or(|room| self.events.len() <= room / 4)
-    }
-
-    /// Reports a host, once.
-    pub(crate) fn meet_host(&self, host: u64, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) {
-        if self.hosts.insert(host) {
-            self.control.add_host();
-            self.send(Event::Host(self.sighting(address, reason, mac)));
-        }
-    }
-
-    fn sighting(&self, address: IpAddr, reason: HostReason, mac: Option<MacAddress>) -> HostSighting {
-        let seen_at_ms = self.clock.now();
-        HostSighting {
-            address,
-            reason,
-            mac,
-            mac_vendor: None,
-            hostname: None,
-            ttl: None,
-            rtt_us: None,
-            seen_at_ms,
-        }
-    }
-
-    /// Hands an event over. The channel is bounded: whoever is slow to take events slows the receiver, and what
-    /// the kernel drops then is counted. A closed channel means that the scan is being abandoned.
-    pub(crate) fn send(&self, event: Event) {
-        let _ = self.events.send(Passing::Event(event));
-    }
-
-    /// The hosts on which all that was asked for is open, once everything found so far has been looked at.
-    pub(crate) fn hosts_to_doubt(&self) -> Vec<IpAddr> {
-        let (answer, answered) = bounded(1);
-        match self.events.send(Passing::HostsToDoubt(answer)) {
-            Ok(()) => answered.recv().unwrap_or_default(),
-            Err(_) => Vec::new(),
-        }
-    }
-}
-
-/// What goes from the working threads to the caller's, in its order.
-#[derive(Debug)]
-pub(crate) enum Passing {
-    Event(Event),
-    /// A question: on which hosts is all that was asked for open?
-    HostsToDoubt(Sender<Vec<IpAddr>>),
-}
-
-/// Memory of tallies that programs in the kernel share: they leave out who has answered, note when they send, and
-/// note who says no more than that a port is closed.
-#[derive(Clone, Debug)]
-pub(crate) struct TallyMemory {
-    /// For the bits of a stretch.
-    pub(crate) answered: SeenMemory,
-    /// For its times, if they are kept: two to a word.
-    pub(crate) sent_at: Option<Arc<SharedArray>>,
-    /// For the hosts that were met, if they are few enough.
-    pub(crate) hosts: Option<SeenMemory>,
-}
-
-/// The memory of a scan's tallies, by what they are about. The bits of the hosts are the same.
-#[derive(Clone, Debug)]
-pub(crate) struct TallyMemories {
-    /// Whether hosts are there.
-    pub(crate) hosts: TallyMemory,
-    pub(crate) ports: TallyMemory,
-}
-
-impl TallyMemories {
-    /// Memory for all stages of a scan.
-    pub(crate) fn new(config: &ScanConfig) -> io::Result<Self> {
-        let hosts = config.targets.count();
-        let looks = config.ping || config.ports.is_empty();
-        // Shards share out the ports, and hosts only where there is nothing else to share out.
-        let looking = hosts * if looks { config.host_probes.kinds().len() as u64 } else { 0 };
-        let shared_out = if config.ports.is_empty() { looking } else { hosts * config.ports.len() as u64 };
-        let positions = config.shard.positions(shared_out);
-        let shared_out = positions.end - positions.start;
-        if config.ports.is_empty() {
-            let memory = TallyMemory::new(shared_out, hosts)?;
-            return Ok(Self { hosts: memory.clone(), ports: memory });
-        }
-        let ports = TallyMemory::new(shared_out, hosts)?;
-        let memory = if looks { TallyMemory::new(looking, 0)? } else { ports.clone() };
-        Ok(Self { hosts: TallyMemory { hosts: ports.hosts.clone(), ..memory }, ports })
-    }
-
-    /// That of tallies that are about ports, or not.
-    pub(crate) fn of(&self, wanted: Wanted) -> &TallyMemory {
-        if wanted.ports { &self.ports } else { &self.hosts }
-    }
-}
-
-impl TallyMemory {
-    /// Memory for stretches of a scan of so many positions and hosts.
-    pub(crate) fn new(positions: u64, hosts: u64) -> io::Result<Self> {
-        let array = |label, words: usize| SharedArray::new(label, words.max(1) as u32, 1).map(Arc::new);
-        let longest = positions.min(Tally::MAX_STRETCH);
-        let bits = |label, numbers, changed| {
-            Ok::<_, io::Error>(SeenMemory { words: array(label, Seen::words_for(numbers))?, changed })
-        };
-        let pages = Seen::words_for(longest).div_ceil(Page::WORDS);
-        Ok(Self {
-            answered: bits("pr_answered", longest, Some(array("pr_changed", pages)?))?,
-            sent_at: (longest <= Tally::TIMED_TARGETS)
-                .then(|| array("pr_sent_at", longest.div_ceil(2) as usize))
-                .transpose()?,
-            hosts: (hosts <= Seen::EXACT_LIMIT).then(|| bits("pr_hosts", hosts, None)).transpose()?,
-        })
-    }
-}
-
-/// When each target of a stretch was probed last: microseconds and attempt.
-#[derive(Debug)]
-enum Stamps {
-    Own(Box<[AtomicU32]>),
-    Shared(Arc<SharedArray>),
-}
-
-impl Stamps {
-    /// Zeros for so many targets, if memory allows.
-    fn new(targets: u64, memory: Option<&TallyMemory>) -> Option<Self> {
-        if targets > Tally::TIMED_TARGETS {
-            return None;
-        }
-        let Some(memory) = memory else {
-            return Some(Self::Own((0..targets).map(|_| AtomicU32::new(0)).collect()));
-        };
-        // Times that the programs do not keep are unknown, not 0.
-        let shared = memory.sent_at.as_ref().filter(|shared| shared.len() as u64 * 2 >= targets)?;
-        shared.iter().for_each(|word| word.store(0, Relaxed));
-        Some(Self::Shared(Arc::clone(shared)))
-    }
-
-    #[inline]
-    fn get(&self, place: usize) -> Option<&AtomicU32> {
-        match self {
-            Self::Own(stamps) => stamps.get(place),
-            Self::Shared(stamps) => stamps.halves().get(place),
-        }
-    }
-}
-
 /// The shared state of one stretch of a scan. No locks: the transmit loop reads it for every probe.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -257,7 +86,7 @@ impl Tally {
     /// The most positions that one tally can be about.
     pub(crate) const MAX_STRETCH: u64 = Seen::EXACT_LIMIT;
     /// Up to this many targets have their round-trip times measured: 16 MiB.
-    const TIMED_TARGETS: u64 = 1 << 22;
+    pub(super) const TIMED_TARGETS: u64 = 1 << 22;
     /// Bits of [`Self::sent_at`] that hold the attempt.
     pub(crate) const ATTEMPT_BITS: u32 = 2;
     /// Bits of [`Self::reached`] that hold the position: orders are shorter than 2⁵⁸.
@@ -558,12 +387,14 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crossbeam_channel::{Receiver, unbounded};
     use nix::unistd::Uid;
     use portreeve_model::Timestamp;
 
     use super::*;
-    use crate::TargetSetBuilder;
+    use crate::{Clock, Control, TargetSetBuilder, receive::Passing};
 
     fn space() -> ProbeSpace {
         let targets = TargetSetBuilder::new().include("10.99.0.0/24").and_then(TargetSetBuilder::build);
