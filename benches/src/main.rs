@@ -23,7 +23,8 @@ const HELP: &str = "\
 Usage: cargo xtask bench [OPTIONS]      (root; it makes network namespaces)
 
   --only NAME[,NAME]  measure these rows alone; a wrong name lists them
-  --rounds N          rounds, of which figures are the medians (default 5)
+  --rounds N          rounds, of which figures are the medians (default 5; three times as many
+                      of the row `transmit`, whose single rounds differ most)
   --quick             one round, short windows: does it work?
   --no-peers          ours alone
   --json FILE         write results there, and beside it FILE with .md and .svg
@@ -106,7 +107,7 @@ fn bench(options: Options) -> Outcome {
     for row in &rows {
         println!("\n== {} ({})", row.title, row.name);
         let mut tell = |sample: &Sample| print_sample(row, sample);
-        let samples = session::run(&mut bench, &(row.entries)(), options.rounds, &mut tell);
+        let samples = session::run(&mut bench, &(row.entries)(), row.rounds(options.rounds), &mut tell);
         let measured = Measured::new(row, samples);
         println!("\n{}", measured.table());
         let chosen = bench.chosen.iter().cloned().collect::<Vec<_>>().join(", ");

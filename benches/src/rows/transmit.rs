@@ -18,6 +18,8 @@ use crate::{
     tool::{Tool, Work},
 };
 
+pub(super) const NAME: &str = "transmit";
+
 /// How long a tool may take to send its first probes.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What is left out at the beginning.
@@ -25,7 +27,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 
 pub(super) fn row() -> Row {
     Row {
-        name: "transmit",
+        name: NAME,
         title: "Probes a second into a black hole, unlimited rate",
         headline: "pps",
         more_is_better: true,
