@@ -137,9 +137,10 @@ impl fmt::Display for Offline {
         let Made { frames, seconds, frames_per_second, complete } = self.made;
         writeln!(
             f,
-            "{}{frames} frames made in {seconds:.3} s on one core, order, cookie and checksum included: {:.1} million per \
+            "{}{frames} frame{} made in {seconds:.3} s on one core, order, cookie and checksum included: {:.1} million per \
              second\nnothing was sent",
             if complete { "" } else { "the first " },
+            if frames == 1 { "" } else { "s" },
             frames_per_second / 1e6,
         )
     }

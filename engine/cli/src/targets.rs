@@ -138,7 +138,10 @@ pub(crate) fn confirm(targets: &TargetSet, yes: bool) -> Result<(), Failure> {
     eprintln!(
         "The targets hold public addresses ({shown}). Scanning networks without permission can be an offence."
     );
-    eprint!("Type yes if you may scan all {} of them: ", targets.len());
+    match targets.len() {
+        1 => eprint!("Type yes if you may scan it: "),
+        count => eprint!("Type yes if you may scan all {count} of them: "),
+    }
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let answered = io::stdin().read_line(&mut answer);

@@ -2,11 +2,17 @@
 
 mod binary;
 
-use std::fs::{self, OpenOptions};
+use std::{
+    fs::{self, OpenOptions},
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
 
 use serde_json::{Value, json};
 
-use self::binary::{PUMP, command, portreeve, refused, stderr, stdout};
+use self::binary::{PUMP, command, portreeve, refused, stderr, stdout, succeeded};
 
 fn plan(variables: &[(&str, &str)], arguments: &[&str]) -> String {
     let arguments = [&["scan", "--offline"], arguments].concat();
@@ -130,5 +136,61 @@ fn a_full_disk_is_a_sentence() {
             "{arguments:?}: {}",
             stderr(&output)
         );
+    }
+}
+
+/// A port that takes connections and hangs up, and one that nobody listens on.
+fn ports() -> (u16, u16) {
+    let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (open, closed) = (listen(), listen());
+    let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
+    let found = (port(&open), port(&closed));
+    thread::spawn(move || open.incoming().for_each(drop));
+    found
+}
+
+#[test]
+fn identify_tells_closed_ports_and_those_that_hang_up() {
+    let (open, closed) = ports();
+    let endpoints = [open, closed].map(|port| format!("127.0.0.1:{port}"));
+    let text = stdout(&succeeded(&["identify", &endpoints[0], &endpoints[1]]));
+    assert!(text.contains("accepts and closes without a word"), "{text}");
+    let line = text.lines().find(|line| line.contains(&format!("{closed}/tcp"))).expect("a row");
+    assert!(line.contains("closed") && line.contains("connect-refused"), "{text}");
+    let csv = stdout(&succeeded(&["identify", &endpoints[0], "--csv"]));
+    assert!(csv.contains(",closed-after-accept,"), "{csv}");
+    let xml = stdout(&succeeded(&["identify", &endpoints[0], "-oX", "-"]));
+    assert!(xml.contains("name=\"tcpwrapped\"") && xml.contains("output=\"closed-after-accept\""), "{xml}");
+}
+
+/// Starts to ask a port that keeps quiet, beside one that is known at once, and does something when that one is known.
+fn stopped(stop_file: &Path, then: impl FnOnce(u32)) -> (Option<i32>, String, String) {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let quiet = format!("127.0.0.1:{}", silent.local_addr().expect("bound").port());
+    let known = format!("127.0.0.1:{}", ports().0);
+    let arguments =
+        ["--stop-file", stop_file.to_str().expect("UTF-8"), "identify", "--ndjson", &known, &quiet];
+    let mut child =
+        command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    // What is known is written at once, so there is something to lose from here on.
+    let mut seen = vec![0; 1];
+    std::io::Read::read_exact(child.stdout.as_mut().expect("piped"), &mut seen).expect("a record");
+    then(child.id());
+    let output = child.wait_with_output().expect("ended");
+    (output.status.code(), format!("{}{}", seen[0] as char, stdout(&output)), stderr(&output))
+}
+
+#[test]
+fn identify_that_is_interrupted_keeps_what_it_knows() {
+    let folder = tempfile::tempdir().expect("folder");
+    let stop_file = folder.path().join("stop");
+    let interrupted = stopped(&stop_file, |process| {
+        assert!(Command::new("kill").args(["-INT", &process.to_string()]).status().expect("kill").success());
+    });
+    let by_file = stopped(&stop_file, |_| fs::write(&stop_file, "").expect("written"));
+    for (code, out, error) in [interrupted, by_file] {
+        assert_eq!(code, Some(130), "{error}");
+        let last: Value = serde_json::from_str(out.lines().last().expect("lines")).expect("JSON");
+        assert_eq!((&last["type"], &last["completed"]), (&json!("summary"), &json!(false)), "{out}");
     }
 }

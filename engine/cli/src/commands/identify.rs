@@ -1,6 +1,6 @@
 //! `identify`: what answers at known endpoints.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc};
+use std::{io, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use portreeve_model::{
     Endpoint, Observation, PortState, Reason, Service, Transport, Verdict,
@@ -8,13 +8,18 @@ use portreeve_model::{
 };
 use portreeve_probes::{Hints, Identifier};
 use portreeve_scan::TargetSetBuilder;
-use tokio::task::JoinSet;
+use tokio::{
+    net::TcpStream,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{Interval, interval, timeout},
+};
 
-use super::{UserDatabase, archive, database, identify_config, runtime};
+use super::{UserDatabase, archive, database, identify_config, reasons::Reasons, runtime};
 use crate::{
     args::IdentifyArgs,
     clock,
-    exit::Failure,
+    exit::{Exit, Failure},
     output::{Findings, Output, Results, Run},
     rights,
     stop_file::StopFile,
@@ -47,78 +52,109 @@ pub(crate) fn identify(
     let identifier = Arc::new(Identifier::new(database, config));
     rights::drop_all()?;
     let sandbox = rights::confine(&arguments.sandbox)?;
-    let findings =
-        runtime(sandbox, arguments.archive.clone())?.block_on(ask(identifier, asked, &mut output))?;
-    let summary = JobSummary { open_ports: findings.ports.len() as u64, ..JobSummary::default() };
+    let asking = ask(identifier, asked, &mut output, stop_file);
+    let Asked { findings, completed } = runtime(sandbox, arguments.archive.clone())?.block_on(asking)?;
+    let open = findings.ports.values().filter(|seen| seen.state == PortState::Open).count();
+    let summary = JobSummary { open_ports: open as u64, ..JobSummary::default() };
     output.finish(&Results {
         run: &run,
         findings: &findings,
         summary: &summary,
         finished_at_ms: clock::now(),
-        completed: true,
+        completed,
     })?;
-    output.below_tables(&reasons(&findings))
+    let paragraphs = findings.services.values().map(|service| format!("\n{}", Reasons(service)));
+    output.below_tables(&paragraphs.collect::<Vec<_>>().concat())?;
+    if completed {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Interrupted, "interrupted; what was found until then is printed"))
+    }
+}
+
+/// What was found, and whether everything was asked.
+struct Asked {
+    findings: Findings,
+    completed: bool,
 }
 
 async fn ask(
     identifier: Arc<Identifier>,
     asked: Vec<(Endpoint, Option<String>)>,
     output: &mut Output,
-) -> Result<Findings, Failure> {
+    stop_file: &StopFile,
+) -> Result<Asked, Failure> {
+    let no_signals = |error| Failure::new(Exit::Failure, format!("cannot listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut look = interval(Duration::from_millis(200));
     let mut conversations = JoinSet::new();
     for (endpoint, hostname) in asked {
         let identifier = Arc::clone(&identifier);
         conversations.spawn(async move {
-            identifier.identify(endpoint, Hints { hostname, ..Hints::default() }).await
+            let service = identifier.identify(endpoint, Hints { hostname, ..Hints::default() }).await;
+            let refuses = service.verdict == Verdict::Unreachable && refuses(endpoint).await;
+            (service, refuses)
         });
     }
     let mut findings = Findings::default();
-    while let Some(service) = conversations.join_next().await {
-        let service = service.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let seen = observation(&service);
+    loop {
+        let (service, refuses) = tokio::select! {
+            ended = conversations.join_next() => match ended {
+                Some(Ok(ended)) => ended,
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                None => return Ok(Asked { findings, completed: true }),
+            },
+            () = appeared(stop_file, &mut look) => {
+                tracing::warn!("stopped by {}", stop_file.path().display());
+                return Ok(Asked { findings, completed: false });
+            }
+            _ = interrupt.recv() => return Ok(Asked { findings, completed: false }),
+            _ = terminate.recv() => return Ok(Asked { findings, completed: false }),
+        };
+        let seen = observation(&service, refuses);
         let records = [Record::Port(seen), Record::Service(Box::new(service))];
         output.stream(&records)?;
         for record in records {
             findings.add(record);
         }
     }
-    Ok(findings)
+}
+
+/// Waits for the file that stops everything.
+async fn appeared(stop_file: &StopFile, look: &mut Interval) {
+    while !stop_file.is_there() {
+        look.tick().await;
+    }
+}
+
+/// Whether a TCP port says no. The conversation knows only that it got nowhere.
+async fn refuses(Endpoint { address, port, transport }: Endpoint) -> bool {
+    let attempt = timeout(Duration::from_secs(1), TcpStream::connect((address, port)));
+    transport == Transport::Tcp
+        && matches!(attempt.await, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The port's state as far as the conversation tells.
-fn observation(service: &Service) -> Observation {
+fn observation(service: &Service, refuses: bool) -> Observation {
     let Endpoint { address, port, transport } = service.endpoint;
-    let gone = service.verdict == Verdict::Unreachable;
+    let (state, reason) = match (service.verdict, transport) {
+        (Verdict::Unreachable, _) if refuses => (PortState::Closed, Reason::ConnectRefused),
+        (Verdict::Unreachable, _) => (PortState::Filtered, Reason::NoReply),
+        (_, Transport::Udp) => (PortState::Open, Reason::UdpReply),
+        _ => (PortState::Open, Reason::ConnectAccepted),
+    };
     Observation {
         address,
         port,
         transport,
-        state: if gone { PortState::Filtered } else { PortState::Open },
-        reason: match (gone, transport) {
-            (true, _) => Reason::NoReply,
-            (false, Transport::Udp) => Reason::UdpReply,
-            (false, _) => Reason::ConnectAccepted,
-        },
+        state,
+        reason,
         ttl: None,
         rtt_us: None,
         seen_at_ms: service.seen_at_ms,
         syn_ack: None,
     }
-}
-
-fn reasons(findings: &Findings) -> String {
-    let mut text = String::new();
-    for service in findings.services.values() {
-        text.push_str(&format!("\n{} (confidence {})\n", service.endpoint, service.confidence));
-        for evidence in &service.evidence {
-            let entry = evidence.entry.as_ref().map(|entry| format!(" by {entry}")).unwrap_or_default();
-            text.push_str(&format!("  {} from {}{entry}\n", evidence.field, evidence.source));
-        }
-        if let Some(banner) = &service.banner {
-            text.push_str(&format!("  banner: {banner}\n"));
-        }
-    }
-    text
 }
 
 /// Reads `10.0.0.1:22`, `[fd00::1]:443`, `name:80`, with `/udp` behind if meant. A name comes back too: TLS and

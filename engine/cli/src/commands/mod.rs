@@ -5,6 +5,7 @@ pub(crate) mod db;
 pub(crate) mod identify;
 pub(crate) mod job;
 pub(crate) mod manual;
+mod reasons;
 pub(crate) mod scan;
 pub(crate) mod selftest;
 pub(crate) mod tune;

@@ -25,6 +25,7 @@ use crate::{
     clock,
     exit::{Exit, Failure},
     output::print,
+    settings::ScanSettings,
     stop_file::StopFile,
     targets::{confirm, target_set},
 };
@@ -37,24 +38,20 @@ pub(crate) fn rates_path() -> Option<PathBuf> {
 /// `portreeve tune`.
 pub(crate) fn tune(
     arguments: &TuneArgs,
-    always_excluded: &[String],
+    settings: &ScanSettings,
     stop_file: &StopFile,
 ) -> Result<(), Failure> {
     stop_file.must_be_absent()?;
-    let targets = target_set(&arguments.targets, always_excluded)?;
+    let targets = target_set(&arguments.targets, &settings.exclude)?;
     confirm(&targets, arguments.targets.yes)?;
     let bench = Bench {
-        interface: arguments.interface.clone(),
-        backend: arguments.backend,
+        interface: arguments.interface.clone().or_else(|| settings.interface.clone()),
+        backend: arguments.backend.or(settings.backend),
         stop_file: stop_file.clone(),
     };
     let responders = bench.responders(&targets)?;
     let curve = Search { bench, responders, highest: arguments.max_rate }.run()?;
-    let best = curve.best();
-    let kept = match (arguments.dry_run, best) {
-        (false, Some(rate)) => Some(keep(&targets, rate)?),
-        _ => None,
-    };
+    // Shown before it is kept: what took so long to measure must not be lost for want of a folder.
     if arguments.json {
         let text = serde_json::to_string_pretty(&curve.document())
             .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
@@ -62,19 +59,21 @@ pub(crate) fn tune(
     } else {
         print(&curve.plot())?;
     }
-    let Some(rate) = best else {
+    let Some(rate) = curve.best() else {
         return Err(Failure::new(
             Exit::Failure,
             "answers are lost at the lowest rate already; nothing was kept",
         ));
     };
-    match kept {
-        Some(path) => eprintln!(
-            "{rate} packets per second without loss; kept in {}: scans and agents without a rate of their own use it",
-            path.display()
-        ),
-        None => eprintln!("{rate} packets per second without loss; not kept"),
+    if arguments.dry_run {
+        eprintln!("{rate} packets per second without loss; not kept");
+        return Ok(());
     }
+    let path = keep(&targets, rate)?;
+    eprintln!(
+        "{rate} packets per second without loss; kept in {}: scans and agents without a rate of their own use it",
+        path.display()
+    );
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use portreeve_model::{Endpoint, Observation, SafeText};
 
 use super::{
     Form, Results, calendar, command_line,
-    nmap_xml::{service_name, state_name},
+    nmap_xml::{hosts_up, is_up, service_name, state_name},
     table,
 };
 
@@ -25,8 +25,9 @@ impl Form for Grepable {
         writeln!(out, "# Portreeve {version} scan initiated {started} as: {}", command_line())?;
         for address in findings.addresses() {
             let host = host(results, address);
-            writeln!(out, "{host}\tStatus: Up")?;
             let ports = findings.ports_of(address);
+            let status = if is_up(findings.hosts.get(&address), &ports) { "Up" } else { "Down" };
+            writeln!(out, "{host}\tStatus: {status}")?;
             if !ports.is_empty() {
                 let ports: Vec<_> =
                     ports.iter().map(|(endpoint, seen)| port(results, endpoint, seen)).collect();
@@ -42,7 +43,7 @@ impl Form for Grepable {
             "# Portreeve done at {} -- {} IP addresses ({} hosts up) scanned in {took:.2} seconds",
             calendar(results.finished_at_ms),
             results.summary.addresses,
-            findings.addresses().len(),
+            hosts_up(results),
         )
     }
 }
@@ -76,7 +77,7 @@ fn field(text: &SafeText) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::table::tests::{about_hosts, about_ports};
+    use crate::output::table::tests::{about_hosts, about_nobody, about_ports};
 
     fn shown(use_results: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
         let mut text = Vec::new();
@@ -97,6 +98,13 @@ mod tests {
         assert_eq!(ports[1].len(), 8, "{text}");
         assert!(lines[3].starts_with("# about 1.25 %"), "{text}");
         assert!(text.ends_with("-- 256 IP addresses (1 hosts up) scanned in 2.50 seconds\n"), "{text}");
+    }
+
+    #[test]
+    fn who_has_shown_nothing_is_not_up() {
+        let text = shown(|out| about_nobody(|results| Grepable.finish(out, results)));
+        assert!(text.contains("Host: 10.99.0.2 ()\tStatus: Down\n"), "{text}");
+        assert!(text.contains("(0 hosts up)"), "{text}");
     }
 
     #[test]

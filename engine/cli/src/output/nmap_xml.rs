@@ -65,7 +65,7 @@ fn host(results: &Results<'_>, address: IpAddr) -> String {
     let times = ports.iter().map(|(_, seen)| seen.seen_at_ms).chain(sighting.map(|host| host.seen_at_ms));
     let (first, last) = (times.clone().min(), times.max());
     let status = Tag::new("status")
-        .with("state", "up")
+        .with("state", if is_up(sighting, &ports) { "up" } else { "down" })
         .with("reason", host_reason(sighting, &ports))
         .with("reason_ttl", sighting.and_then(|host| host.ttl).unwrap_or(0));
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
@@ -197,7 +197,7 @@ fn end(results: &Results<'_>) -> String {
     for drop in &summary.drops {
         script.push_str(&element(&format!("dropped-{}", drop.cause), drop.count.to_string()));
     }
-    let up = results.findings.addresses().len() as u64;
+    let up = hosts_up(results) as u64;
     let total = summary.addresses.max(up);
     let elapsed = (results.finished_at_ms.0 - results.run.started_at_ms.0).max(0) as f64 / 1e3;
     let finished = calendar(results.finished_at_ms);
@@ -217,6 +217,19 @@ fn end(results: &Results<'_>) -> String {
         finished.empty(),
         hosts.empty()
     )
+}
+
+/// Whether the host itself has shown that it is there. That a port was asked in vain, or a router said so, shows nothing.
+pub(super) fn is_up(sighting: Option<&HostSighting>, ports: &[(&Endpoint, &Observation)]) -> bool {
+    let answered = |seen: &Observation| matches!(seen.state, PortState::Open | PortState::Closed);
+    sighting.is_some() || ports.iter().any(|(_, seen)| answered(seen))
+}
+
+/// How many hosts are up.
+pub(super) fn hosts_up(results: &Results<'_>) -> usize {
+    let findings = results.findings;
+    let is_up = |&address: &IpAddr| is_up(findings.hosts.get(&address), &findings.ports_of(address));
+    findings.addresses().into_iter().filter(is_up).count()
 }
 
 /// The state in nmap's words: silence of a UDP port says nothing, and an unreachable one is filtered.
@@ -350,7 +363,7 @@ fn escaped(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::table::tests::{about_hosts, about_ports};
+    use crate::output::table::tests::{about_hosts, about_nobody, about_ports};
 
     fn shown(use_results: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
         let mut text = Vec::new();
@@ -376,6 +389,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn who_has_shown_nothing_is_not_up() {
+        let text = shown(|out| about_nobody(|results| NmapXml.finish(out, results)));
+        assert!(text.contains("<status state=\"down\" reason=\"host-unreach\""), "{text}");
+        assert!(text.contains("<hosts up=\"0\" down=\"256\" total=\"256\"/>"), "{text}");
     }
 
     #[test]

@@ -244,6 +244,16 @@ pub(crate) mod tests {
         about(&Run { ports, started_at_ms: Timestamp(1_000), by_connect: false }, use_them)
     }
 
+    /// Hands over the results of a scan in which one host was silent and its router said so.
+    pub(crate) fn about_nobody<T>(use_them: impl FnOnce(&Results<'_>) -> T) -> T {
+        let mut silent = Findings::default();
+        for seen in findings().ports.into_values() {
+            let seen = Observation { state: PortState::Unreachable, reason: Reason::HostUnreachable, ..seen };
+            silent.add(Record::Port(seen));
+        }
+        about_ports(|results| use_them(&Results { findings: &silent, ..*results }))
+    }
+
     /// Hands over the results of a search for hosts.
     pub(crate) fn about_hosts<T>(use_them: impl FnOnce(&Results<'_>) -> T) -> T {
         about(&Run { started_at_ms: Timestamp(1_000), ..Run::default() }, use_them)
