@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod stderr;
+
 mod args;
 mod argv;
 mod checkpoint;
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("portreeve: {failure}");
+            say!("portreeve: {failure}");
             ExitCode::from(failure.exit as u8)
         }
     }
@@ -56,7 +59,7 @@ fn read_command_line() -> Cli {
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| {
         match argv::advice(&typed).filter(|_| error.kind() == ErrorKind::UnknownArgument) {
             Some(advice) => {
-                eprintln!("portreeve: {advice}");
+                say!("portreeve: {advice}");
                 process::exit(Exit::Usage as i32)
             }
             None => error.exit(),
@@ -102,5 +105,7 @@ fn start_log(cli: &Cli) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // It would panic where the log cannot be written.
+        .log_internal_errors(false)
         .init();
 }

@@ -45,7 +45,7 @@ pub(crate) fn check_sandbox(arguments: &SandboxArgs) -> Result<Sandbox, Failure>
             Err(Failure::new(Exit::Failure, format!("{missing}, and --require-sandbox asks for one")))
         }
         Some(missing) => {
-            eprintln!("{missing}");
+            say!("{missing}");
             Ok(sandbox)
         }
         None => Ok(sandbox),

@@ -27,11 +27,18 @@ pub(crate) struct Settings {
 pub(crate) struct ScanSettings {
     pub(crate) ports: Option<String>,
     pub(crate) rate: Option<u32>,
+    pub(crate) rate_per_host: Option<u32>,
+    pub(crate) rate_per_network: Option<u32>,
     pub(crate) retries: Option<u8>,
     /// As on the command line: `2s`.
     pub(crate) wait: Option<String>,
     pub(crate) interface: Option<String>,
     pub(crate) backend: Option<Backend>,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) source_port: Option<u16>,
+    /// Folder where replies are kept.
+    pub(crate) archive: Option<PathBuf>,
+    pub(crate) allow_print_and_ot: bool,
     /// Always excluded, in addition to what the command line says.
     pub(crate) exclude: Vec<String>,
 }
@@ -109,10 +116,12 @@ mod tests {
 
     #[test]
     fn a_file_is_read() {
-        let settings =
-            read("[scan]\nrate = 50\nbackend = \"ring\"\nexclude = [\"10.0.0.1\"]\n[agent]\nmax_rate = 7\n");
+        let settings = read(
+            "[scan]\nrate = 50\nbackend = \"ring\"\nexclude = [\"10.0.0.1\"]\nvlan = 7\n[agent]\nmax_rate = 7\n",
+        );
         let settings = settings.expect("valid");
         assert_eq!((settings.scan.rate, settings.scan.backend), (Some(50), Some(Backend::Ring)));
+        assert_eq!(settings.scan.vlan, Some(7));
         assert_eq!((settings.scan.exclude.len(), settings.agent.max_rate), (1, Some(7)));
     }
 

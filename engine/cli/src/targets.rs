@@ -16,6 +16,7 @@ use crate::{
     args::{TargetArgs, is_local},
     environment,
     exit::Failure,
+    stderr,
 };
 
 /// The addresses that are meant, without what is excluded.
@@ -39,7 +40,7 @@ pub(crate) fn target_set(arguments: &TargetArgs, always_excluded: &[String]) -> 
         }
     }
     for range in builder.sampled() {
-        eprintln!(
+        say!(
             "{range} is too large to be tried one by one: of each network in it the lowest addresses are tried; name hosts \
              that are elsewhere"
         );
@@ -135,12 +136,12 @@ pub(crate) fn confirm(targets: &TargetSet, yes: bool) -> Result<(), Failure> {
             "the targets hold public addresses ({shown}); add --yes if you may scan them"
         )));
     }
-    eprintln!(
+    say!(
         "The targets hold public addresses ({shown}). Scanning networks without permission can be an offence."
     );
     match targets.len() {
-        1 => eprint!("Type yes if you may scan it: "),
-        count => eprint!("Type yes if you may scan all {count} of them: "),
+        1 => stderr::print(format_args!("Type yes if you may scan it: ")),
+        count => stderr::print(format_args!("Type yes if you may scan all {count} of them: ")),
     }
     let _ = io::stderr().flush();
     let mut answer = String::new();

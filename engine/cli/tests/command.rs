@@ -374,7 +374,15 @@ fn an_interrupted_scan_prints_what_it_found_and_can_be_resumed() {
             .output()
             .expect("the binary runs");
     assert!(resumed.status.success(), "{}", stderr(&resumed));
-    let both = format!("{}{}", output.0, stdout(&resumed));
+    let printed = stdout(&resumed);
+    let ports: std::collections::BTreeSet<_> =
+        printed.lines().filter_map(|line| line.split("\"port\":").nth(1)?.split(',').next()).collect();
+    assert!(
+        stderr(&resumed).contains(&format!("{} open port", ports.len())),
+        "of both runs: {}",
+        stderr(&resumed)
+    );
+    let both = format!("{}{printed}", output.0);
     let hits = both.lines().filter(|line| line.contains(&format!("\"port\":{port},"))).count();
     assert!(hits >= 1, "found before or after the interruption: {both}");
 }

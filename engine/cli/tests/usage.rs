@@ -1,6 +1,8 @@
 //! The real binary, as those meet it who come from other scanners, mistype, or give it less room than it needs.
 
 mod binary;
+#[path = "usage/outputs.rs"]
+mod outputs;
 
 use std::{
     fs::{self, OpenOptions},

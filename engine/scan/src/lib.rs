@@ -61,6 +61,7 @@ pub use host_probes::{HostProbeError, HostProbes};
 pub use permutation::Permutation;
 pub use portreeve_wire::ethernet::VlanId;
 pub use ports::{PortError, PortSet};
+pub use receive::UNSENT;
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use report::{Event, ScanReport};
 pub use sandbox::{Attempt, Sandbox};

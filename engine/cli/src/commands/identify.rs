@@ -41,7 +41,7 @@ pub(crate) fn identify(
         asked.push((endpoint, hostname));
     }
     confirm(&targets.build()?, arguments.yes)?;
-    let mut output = Output::open(&arguments.output)?;
+    let mut output = Output::choose(&arguments.output)?.open()?;
     let ports = asked.iter().map(|(endpoint, _)| (endpoint.transport, endpoint.port)).collect();
     let run = Run { started_at_ms: clock::now(), ports, by_connect: true };
     let mut config = identify_config(arguments.ssh_audit);
@@ -114,7 +114,7 @@ async fn ask(
         };
         let seen = observation(&service, refuses);
         let records = [Record::Port(seen), Record::Service(Box::new(service))];
-        output.stream(&records)?;
+        output.stream(&records);
         for record in records {
             findings.add(record);
         }

@@ -104,7 +104,7 @@ fn runtime(sandbox: Sandbox, archive: Option<PathBuf>) -> Result<tokio::runtime:
         .on_thread_start(move || {
             if let Err(error) = sandbox.enter_parser(archive.as_deref()) {
                 // It worked when it was tried; without it nothing is parsed.
-                eprintln!("portreeve: a thread cannot enter the sandbox: {error}");
+                say!("portreeve: a thread cannot enter the sandbox: {error}");
                 std::process::exit(Exit::Failure as i32);
             }
         })

@@ -66,11 +66,11 @@ pub(crate) fn tune(
         ));
     };
     if arguments.dry_run {
-        eprintln!("{rate} packets per second without loss; not kept");
+        say!("{rate} packets per second without loss; not kept");
         return Ok(());
     }
     let path = keep(&targets, rate)?;
-    eprintln!(
+    say!(
         "{rate} packets per second without loss; kept in {}: scans and agents without a rate of their own use it",
         path.display()
     );

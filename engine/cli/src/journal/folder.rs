@@ -150,7 +150,7 @@ impl Folder {
 
     fn give_up(&mut self, error: &io::Error) {
         self.broken = true;
-        eprintln!(
+        say!(
             "portreeve: cannot keep the checkpoint {}: {error}; the scan goes on without",
             self.path.display()
         );

@@ -32,9 +32,9 @@ use portreeve_model::{
     Endpoint, HostProfile, HostSighting, Observation, PortState, SafeText, Service, Timestamp,
     protocol::{JobSummary, Record},
 };
-use portreeve_scan::PortSet;
+use portreeve_scan::{PortSet, UNSENT};
 
-pub(crate) use sinks::{Output, print};
+pub(crate) use sinks::{Output, Wanted, print};
 
 /// A form of output.
 pub(crate) trait Form: Send {
@@ -93,10 +93,7 @@ impl Results<'_> {
         if let Some(lost) = self.summary.loss_estimate.filter(|&lost| lost >= 0.00005) {
             remarks.push(format!("{:.2} % of the probes were lost", lost * 100.0));
         }
-        if !self.summary.drops.is_empty() {
-            let drops = self.summary.drops.iter().map(|drop| format!("{} {}", drop.count, drop.cause));
-            remarks.push(format!("dropped frames: {}", drops.collect::<Vec<_>>().join(", ")));
-        }
+        remarks.extend(drops(self.summary));
         let suspicious = self.summary.suspicious_hosts.iter();
         remarks.extend(suspicious.map(|address| {
             format!("{address}: so much is open there that it means nothing (a proxy or a trap)")
@@ -194,6 +191,16 @@ impl Growing {
         let mut ordered = ports.map(|observation| (observation.endpoint(), observation)).collect();
         self.findings.ports.append(&mut ordered);
     }
+}
+
+/// What was not sent, and what was received and not used, each in a sentence if there is any.
+pub(crate) fn drops(summary: &JobSummary) -> impl Iterator<Item = String> {
+    let list = |title, unsent| {
+        let drops = summary.drops.iter().filter(|drop| UNSENT.contains(&drop.cause.as_str()) == unsent);
+        let drops: Vec<_> = drops.map(|drop| format!("{} {}", drop.count, drop.cause)).collect();
+        (!drops.is_empty()).then(|| format!("{title}: {}", drops.join(", ")))
+    };
+    [list("probes not sent", true), list("dropped frames", false)].into_iter().flatten()
 }
 
 /// The command line as it was typed.

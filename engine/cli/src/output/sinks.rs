@@ -64,6 +64,15 @@ struct Sink {
     form: Box<dyn Form>,
     out: BufWriter<Box<dyn Write + Send>>,
     name: String,
+    /// Why nothing more is written.
+    lost: Option<Lost>,
+}
+
+/// Why an output takes nothing any more.
+enum Lost {
+    /// Who read it has seen enough.
+    Closed,
+    Failed(Failure),
 }
 
 impl Sink {
@@ -76,63 +85,93 @@ impl Sink {
             }
             None => (Place::Pipe, Box::new(io::stdout()), STDOUT.to_owned()),
         };
-        Ok(Self { format, form: format.form(place), out: BufWriter::new(out), name })
+        Ok(Self { format, form: format.form(place), out: BufWriter::new(out), name, lost: None })
     }
 
-    fn write(
-        &mut self,
-        write: impl FnOnce(&mut dyn Form, &mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), Failure> {
-        let written = write(self.form.as_mut(), &mut self.out).and_then(|()| self.out.flush());
-        written.map_err(|error| unwritable(&self.name, &error))
+    /// Writes, unless that has failed before.
+    fn write(&mut self, write: impl FnOnce(&mut dyn Form, &mut dyn Write) -> io::Result<()>) {
+        if self.lost.is_none() {
+            let written = write(self.form.as_mut(), &mut self.out).and_then(|()| self.out.flush());
+            self.lost = written.err().map(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Lost::Closed,
+                _ => Lost::Failed(unwritable(&self.name, &error)),
+            });
+        }
     }
 }
 
 const STDOUT: &str = "standard output";
 
-/// All outputs of a command.
+/// The outputs that a command line names.
+pub(crate) struct Wanted {
+    forms: Vec<(Format, Option<PathBuf>)>,
+    no_color: bool,
+}
+
+impl Wanted {
+    /// Opens them; files of these names are emptied.
+    pub(crate) fn open(self) -> Result<Output, Failure> {
+        let forms = self.forms.iter();
+        let sinks = forms.map(|(format, path)| Sink::open(*format, path.as_deref(), self.no_color));
+        Ok(Output { sinks: sinks.collect::<Result<_, _>>()? })
+    }
+}
+
+/// All outputs of a command. One that fails does not keep the others from being written.
 pub(crate) struct Output {
     sinks: Vec<Sink>,
 }
 
 impl Output {
-    /// Opens what the command line names; a table on standard output if it names nothing.
-    pub(crate) fn open(arguments: &OutputArgs) -> Result<Self, Failure> {
+    /// What the command line names; a table on standard output if it names nothing.
+    pub(crate) fn choose(arguments: &OutputArgs) -> Result<Wanted, Failure> {
         let no_color =
             arguments.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let wanted = wanted(arguments);
-        let on_stdout = wanted.iter().filter(|(_, path)| path.is_none()).count();
+        let forms = wanted(arguments);
+        let on_stdout = forms.iter().filter(|(_, path)| path.is_none()).count();
         if on_stdout > 1 {
             return Err(Failure::usage(format!(
                 "{on_stdout} outputs go to standard output; name a file for all but one"
             )));
         }
-        let sinks = wanted
-            .iter()
-            .map(|(format, path)| Sink::open(*format, path.as_deref(), no_color))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { sinks })
+        Ok(Wanted { forms, no_color })
     }
 
     /// Writes records at once, where the form allows it.
-    pub(crate) fn stream(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let stream = |sink: &mut Sink| {
-            sink.write(|form, out| records.iter().try_for_each(|record| form.record(out, record)))
-        };
-        self.sinks.iter_mut().try_for_each(stream)
+    pub(crate) fn stream(&mut self, records: &[Record]) {
+        for sink in &mut self.sinks {
+            sink.write(|form, out| records.iter().try_for_each(|record| form.record(out, record)));
+        }
     }
 
-    /// Writes everything that was not written yet. One that fails does not keep the others from being written.
+    /// Whether any of them still takes something.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.sinks.iter().any(|sink| sink.lost.is_none())
+    }
+
+    /// Writes everything that was not written yet, and tells what has failed first. That a reader had seen enough is no
+    /// failure.
     pub(crate) fn finish(&mut self, results: &Results<'_>) -> Result<(), Failure> {
-        let finish = |sink: &mut Sink| sink.write(|form, out| form.finish(out, results));
-        let written: Vec<_> = self.sinks.iter_mut().map(finish).collect();
-        written.into_iter().collect()
+        for sink in &mut self.sinks {
+            sink.write(|form, out| form.finish(out, results));
+        }
+        self.first_failure()
     }
 
     /// Adds plain text below tables.
     pub(crate) fn below_tables(&mut self, text: &str) -> Result<(), Failure> {
-        let mut tables = self.sinks.iter_mut().filter(|sink| sink.format == Format::Table);
-        tables.try_for_each(|sink| sink.write(|_, out| out.write_all(text.as_bytes())))
+        for sink in self.sinks.iter_mut().filter(|sink| sink.format == Format::Table) {
+            sink.write(|_, out| out.write_all(text.as_bytes()));
+        }
+        self.first_failure()
+    }
+
+    fn first_failure(&mut self) -> Result<(), Failure> {
+        let failed = self.sinks.iter_mut().find(|sink| matches!(sink.lost, Some(Lost::Failed(_))));
+        match failed.and_then(|sink| sink.lost.replace(Lost::Closed)) {
+            Some(Lost::Failed(failure)) => Err(failure),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -68,6 +68,9 @@ drop_causes! {
     WrongCookie = "wrong-cookie",
 }
 
+/// The causes that are of probes which were not sent; all others are of what was received.
+pub const UNSENT: &[&str] = &["no-neighbor", "no-route", "not-allowed", "not-applicable", "send-refused"];
+
 impl From<Malformed> for DropCause {
     fn from(cause: Malformed) -> Self {
         Self::Malformed(cause)
@@ -121,5 +124,6 @@ mod tests {
         causes.sort_unstable();
         causes.dedup();
         assert_eq!(causes.len(), NAMES.len());
+        assert!(UNSENT.iter().all(|name| NAMES.contains(name)));
     }
 }

@@ -11,6 +11,7 @@ mod tally;
 
 pub(crate) use classify::Classifier;
 pub(crate) use common::{Common, Passing};
+pub use drops::UNSENT;
 pub(crate) use drops::{DropCause, Drops};
 pub(crate) use kernel::{KernelReceiver, Ledger};
 pub(crate) use memory::{TallyMemories, TallyMemory};
