@@ -29,6 +29,16 @@ async fn an_endless_banner_is_a_trap_and_not_read_for_ever() {
 }
 
 #[tokio::test]
+async fn an_endless_answer_is_a_trap_too_unless_it_is_a_page() {
+    let server = serve(|_| Script::Answer(b"A".repeat(200_000))).await;
+    let service = identify(server.port()).await;
+    assert_eq!(service.verdict, Verdict::Tarpit, "{service:?}");
+    let page = [&b"HTTP/1.1 200 OK\r\nServer: nginx/1.2.3\r\n\r\n"[..], &b"A".repeat(200_000)].concat();
+    let server = serve(move |_| Script::Answer(page.clone())).await;
+    assert_eq!(identify(server.port()).await.verdict, Verdict::Identified);
+}
+
+#[tokio::test]
 async fn a_dripping_banner_is_a_trap() {
     let server = serve(|_| Script::Drip(b"z".to_vec(), Duration::from_millis(20))).await;
     let service = identify(server.port()).await;
@@ -70,6 +80,15 @@ async fn a_redirect_loop_ends() {
     let service = identify(server.port()).await;
     assert_eq!(service.http.expect("a page").status, 302);
     assert!(server.requests() <= 8, "{} requests", server.requests());
+}
+
+#[tokio::test]
+async fn a_redirect_to_itself_is_not_followed() {
+    let page = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let server = serve(move |_| Script::Answer(page.clone())).await;
+    let http = identify(server.port()).await.http.expect("a page");
+    assert_eq!(http.location.expect("a target").as_str(), "/");
+    assert!(http.redirects.is_empty(), "{:?}", http.redirects);
 }
 
 #[tokio::test]

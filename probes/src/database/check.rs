@@ -475,7 +475,9 @@ fn compare(expected: &BTreeMap<String, String>, came: &BTreeMap<String, String>)
         let (want, have) = (expected.get(key), came.get(key));
         // The CPE follows from product and version, so an example need not repeat it.
         if want != have && !(key == "cpe" && want.is_none()) {
-            messages.push(format!("{key}: expected {want:?}, came {have:?}"));
+            let told =
+                |value: Option<&String>| value.map_or("nothing".to_owned(), |value| format!("{value:?}"));
+            messages.push(format!("{key}: expected {}, came {}", told(want), told(have)));
         }
     }
     messages

@@ -517,7 +517,7 @@ impl<'a> Conversation<'a> {
             End::Dripping if reply.arrivals >= 5 && reply.bytes.len() < 64 * reply.arrivals => {
                 self.endings.dripping += 1;
             }
-            End::Full if id == BANNER => self.endings.endless += 1,
+            End::Full if Response::parse(&reply.bytes).is_none() => self.endings.endless += 1,
             End::Silent => self.endings.silent += 1,
             _ => {}
         }

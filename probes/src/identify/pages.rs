@@ -40,8 +40,8 @@ impl Conversation<'_> {
         let text = response.text();
         let target = moved.or_else(|| refresh(&text));
         let path = target.and_then(|target| self.same_host(target));
-        // A page that loads itself again is no other.
-        let path = path.filter(|path| moved.is_some() || *path != self.page);
+        // A page that leads to itself is no other.
+        let path = path.filter(|path| *path != self.page);
         if let (Some(path), Some(target)) = (path, target) {
             self.redirects.push(SafeText::sanitize_to(target, 512));
             self.next_page = Some(path);
