@@ -13,7 +13,7 @@ pub(super) const NEXT: u32 = 0;
 const SHARED: u32 = LINE;
 /// The first position that is not to be probed.
 pub(super) const END: u32 = SHARED;
-/// Anything but 0: nothing is sent. Bits of [`STOPPED`] and [`HELD`].
+/// Anything but 0: nothing is sent. Bits of [`STOPPED`], [`HELD`] and [`PAUSED`].
 pub(super) const STOP: u32 = SHARED + 8;
 /// Probes a nanosecond of each thread, times 2⁴⁰.
 pub(super) const RATE: u32 = SHARED + 16;
@@ -76,8 +76,10 @@ pub(super) mod thread {
 
 /// For good.
 pub(super) const STOPPED: u64 = 1;
-/// For a while.
+/// For a while, that calls wait for.
 pub(super) const HELD: u64 = 2;
+/// For so long that calls are to end.
+pub(super) const PAUSED: u64 = 4;
 
 /// No number of a target: targets are fewer than 2⁶³.
 pub(super) const NOT_WALKING: u64 = u64::MAX;
@@ -131,13 +133,19 @@ impl Control {
         self.shared(STOP).fetch_or(STOPPED, Relaxed);
     }
 
-    /// Has nothing sent until it is told otherwise.
-    pub(super) fn hold(&self, held: bool) {
-        if held {
-            self.shared(STOP).fetch_or(HELD, Relaxed);
-        } else {
-            self.shared(STOP).fetch_and(!HELD, Relaxed);
-        }
+    /// Has nothing sent for now.
+    pub(super) fn hold(&self) {
+        self.shared(STOP).fetch_or(HELD, Relaxed);
+    }
+
+    /// Has calls end that are held.
+    pub(super) fn pause(&self) {
+        self.shared(STOP).fetch_or(HELD | PAUSED, Relaxed);
+    }
+
+    /// Has what is held go on.
+    pub(super) fn go_on(&self) {
+        self.shared(STOP).fetch_and(!(HELD | PAUSED), Relaxed);
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -485,7 +485,7 @@ impl Generator<'_> {
     fn wait(&self, a: &mut Assembler) {
         let again = a.label();
         a.place(self.ends.stopped);
-        a.jump_if(AnySet, R1, layout::STOPPED as i32, self.ends.drop);
+        a.jump_if(AnySet, R1, (layout::STOPPED | layout::PAUSED) as i32, self.ends.drop);
         a.copy(R9, HELD_LOOKS);
         a.place(again);
         a.call(Helper::Nanoseconds);

@@ -490,13 +490,15 @@ fn a_stopped_pass_tells_where_it_was() {
     let mut sent: Vec<Vec<u8>> =
         (0..400).filter_map(|turn: usize| bench.next(usize::from(turn.is_multiple_of(4)))).collect();
     let control = &bench.machine.control;
-    control.hold(true);
+    control.hold();
     assert_eq!((bench.next(0), bench.next(1)), (None, None), "held back");
-    control.hold(false);
+    control.pause();
+    assert_eq!((bench.next(0), bench.next(1)), (None, None), "for longer");
+    control.go_on();
     sent.extend(bench.next(0));
     assert_eq!(sent.len(), 401, "goes on");
     control.stop();
-    control.hold(false);
+    control.go_on();
     assert_eq!((bench.next(0), bench.next(1)), (None, None), "stopped for good");
     let reached = threads::reached(control, &whole);
     assert!((1..=401).contains(&reached), "{reached}");

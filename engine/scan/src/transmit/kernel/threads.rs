@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::atomic::Ordering::{Acquire, Relaxed},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -93,11 +93,12 @@ impl Gang {
                 })
                 .collect();
             let mut progress = Progress::new(control, positions, is_whole);
+            let mut hold = Hold { since: None };
             while !workers.iter().all(|worker| worker.is_finished()) {
                 if tally.common.control.is_cancelled() {
                     control.stop();
                 }
-                hold_back(control, &tally.common);
+                hold.look(control, &tally.common);
                 control.set_rate(pass.pace.rate());
                 progress.tell(control, pass, floor(control, positions));
                 thread::park_timeout(Self::WATCH);
@@ -117,6 +118,10 @@ impl Gang {
         give_way();
         let mut estimate = Estimate::new();
         while !control.is_stopped() {
+            if control.is_held() {
+                thread::sleep(Self::WATCH);
+                continue;
+            }
             let left = left(number, control);
             if left == 0 {
                 return Ok(());
@@ -194,13 +199,29 @@ impl Estimate {
     }
 }
 
-/// Holds the programs back while those who take what is found are behind. Their calls go on meanwhile: to end one and
-/// begin another takes longer than most such whiles.
-fn hold_back(control: &Control, common: &Common) {
-    if common.is_behind() {
-        control.hold(true);
-    } else if control.is_held() && common.has_caught_up() {
-        control.hold(false);
+/// Holds the programs back while those who take what is found are behind.
+struct Hold {
+    since: Option<Instant>,
+}
+
+impl Hold {
+    /// Held calls go on for so long, though they keep processors busy: to end one and begin another takes longer than most
+    /// holds.
+    const WITHIN_CALLS: Duration = Duration::from_millis(200);
+
+    fn look(&mut self, control: &Control, common: &Common) {
+        match self.since {
+            None if common.is_behind() => {
+                control.hold();
+                self.since = Some(Instant::now());
+            }
+            Some(_) if common.has_caught_up() => {
+                control.go_on();
+                self.since = None;
+            }
+            Some(since) if since.elapsed() > Self::WITHIN_CALLS => control.pause(),
+            _ => {}
+        }
     }
 }
 
