@@ -21,6 +21,7 @@ mod status;
 mod stop_file;
 mod targets;
 mod top_ports;
+mod values;
 
 use std::{
     env,

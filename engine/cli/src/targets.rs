@@ -12,12 +12,7 @@ use portreeve_scan::{
     targets::{TargetError, parse_line},
 };
 
-use crate::{
-    args::{TargetArgs, is_local},
-    environment,
-    exit::Failure,
-    stderr,
-};
+use crate::{args::TargetArgs, environment, exit::Failure, stderr};
 
 /// The addresses that are meant, without what is excluded.
 pub(crate) fn target_set(arguments: &TargetArgs, always_excluded: &[String]) -> Result<TargetSet, Failure> {
@@ -153,6 +148,17 @@ pub(crate) fn confirm(targets: &TargetSet, yes: bool) -> Result<(), Failure> {
     }
 }
 
+/// Whether an address belongs to nobody's public network: loopback, private, shared, link-local.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 /// Whether a range that begins and ends at local addresses is local throughout: the local blocks are far
 /// apart, so it is if both ends share the first octet (the first 7 bits in IPv6).
 fn same_block(first: IpAddr, last: IpAddr) -> bool {
@@ -214,6 +220,16 @@ mod tests {
                 let failure = confirm(&targets, false).expect_err(public);
                 assert!(failure.message.contains("--yes"), "{failure}");
             }
+        }
+    }
+
+    #[test]
+    fn public_addresses_are_told_from_local_ones() {
+        for text in ["127.0.0.1", "10.1.2.3", "100.64.0.1", "169.254.0.1", "::1", "fd00::1", "fe80::1"] {
+            assert!(is_local(text.parse().expect("address")), "{text}");
+        }
+        for text in ["8.8.8.8", "100.128.0.1", "192.0.2.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+            assert!(!is_local(text.parse().expect("address")), "{text}");
         }
     }
 }

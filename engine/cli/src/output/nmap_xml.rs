@@ -50,6 +50,8 @@ impl Form for NmapXml {
                 writeln!(out, "{}", info.empty())?;
             }
         }
+        // Without these two the document would not be what nmap's own definition (nmap.dtd) describes.
+        writeln!(out, "<verbose level=\"0\"/>\n<debugging level=\"0\"/>")?;
         for address in results.findings.addresses() {
             out.write_all(host(results, address).as_bytes())?;
         }
@@ -375,7 +377,7 @@ mod tests {
     fn ports_services_and_remarks_have_their_places() {
         let text = shown(|out| about_ports(|results| NmapXml.finish(out, results)));
         for part in [
-            "<scaninfo type=\"syn\" protocol=\"tcp\" numservices=\"2\" services=\"22,80\"/>",
+            "<scaninfo type=\"syn\" protocol=\"tcp\" numservices=\"2\" services=\"22,80\"/>\n<verbose level=\"0\"/>\n<debugging level=\"0\"/>\n<host ",
             "<address addr=\"52:54:00:12:34:56\" addrtype=\"mac\"/>",
             "<status state=\"up\" reason=\"arp-response\" reason_ttl=\"0\"/>",
             "<port protocol=\"tcp\" portid=\"22\"><state state=\"open\" reason=\"syn-ack\" reason_ttl=\"64\"/>\
