@@ -135,9 +135,11 @@ impl CookieKey {
         initial_state(self.key)
     }
 
-    /// What follows the two words of an IPv4 four-tuple, `source << 32 | destination` and both ports likewise in 16
-    /// bits each: their length, 16 bytes.
-    pub(crate) const V4_LAST_WORD: u64 = 16 << 56;
+    /// What follows so many words of a message: their length in bytes. Over IPv4 there are two, `source << 32 |
+    /// destination` and both ports likewise in 16 bits each; over IPv6 five, the halves of both addresses and the ports.
+    pub(crate) const fn last_word(words: usize) -> u64 {
+        (words as u64 * 8) << 56
+    }
 
     /// A number that only this scan knows.
     pub(crate) fn derived(&self) -> u64 {
@@ -185,7 +187,7 @@ fn siphash13<const WORDS: usize>(key: [u64; 2], words: [u64; WORDS]) -> u64 {
         state = absorb(state, word);
     }
     // The last word holds what is left of the message, here nothing, and its length in the top byte.
-    state = absorb(state, (WORDS as u64 * 8) << 56);
+    state = absorb(state, CookieKey::last_word(WORDS));
     state[2] ^= 0xff;
     for _ in 0..3 {
         state = sip_round(state);

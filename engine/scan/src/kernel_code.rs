@@ -62,21 +62,19 @@ fn pass(a: &mut Assembler, order: &Permutation, number: Register, rounds: impl I
     a.alu(Alu::Or, number, low);
 }
 
-/// `R1 = cookie`, 32 bits, of the words that `first` and `second` put in R0. Uses R0-R5; `second` may use R5 only.
-pub(crate) fn cookie(
-    a: &mut Assembler,
-    key: &CookieKey,
-    first: impl FnOnce(&mut Assembler),
-    second: impl FnOnce(&mut Assembler),
-) {
+/// Puts a word in R0; may use R5.
+pub(crate) type Word<'a> = &'a dyn Fn(&mut Assembler);
+
+/// `R1 = cookie`, 32 bits, of these words. Uses R0-R5.
+pub(crate) fn cookie(a: &mut Assembler, key: &CookieKey, words: &[Word<'_>]) {
     for (register, word) in [R1, R2, R3, R4].into_iter().zip(key.initial_state()) {
         a.constant(register, word);
     }
-    first(a);
-    compress(a);
-    second(a);
-    compress(a);
-    a.constant(R0, CookieKey::V4_LAST_WORD);
+    for word in words {
+        word(a);
+        compress(a);
+    }
+    a.constant(R0, CookieKey::last_word(words.len()));
     compress(a);
     a.alu(Alu::Xor, R3, 0xff);
     (0..3).for_each(|_| sip_round(a));

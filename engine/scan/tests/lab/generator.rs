@@ -3,22 +3,29 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, UdpSocket},
+    net::{IpAddr, TcpListener, UdpSocket},
     thread,
 };
 
 use portreeve_scan::{BackendChoice, Checkpoint, Control, PacketsPerSecond, ScanConfig, UdpPayloads};
 
 use crate::{
-    network::{Lab, alone, ip},
+    network::{Lab, alone, assign, ip},
     scans::{cancel_after, in_kernel, prepare, refusal, scan, scan_with, targets},
     sink::{Kind, Sink, expected, open_far},
+    watch::Watch,
 };
 
-/// Nobody is at 10.99.128.9.
+/// Nobody is at 10.99.128.9 and fd99:1::9. The addresses of IPv6 that servers are bound to have to be there one by one.
 fn network() -> Option<Lab> {
     let lab = Lab::routed()?;
-    lab.far(|| ip("route add blackhole 10.99.128.9 table local"));
+    lab.far(|| {
+        ip("route add blackhole 10.99.128.9 table local");
+        ip("route add blackhole fd99:1::9 table local");
+        for address in ["fd99:1::3/128", "fd99:1::3f/128", "fd99:1::ff/128"] {
+            assign(address, "lo");
+        }
+    });
     Some(lab)
 }
 
@@ -41,7 +48,8 @@ fn question(port: u16) -> Vec<u8> {
 fn datagrams_and_syns_of_one_scan_arrive_once_each() {
     let Some(lab) = network() else { return };
     let sink = Sink::attach(&lab);
-    let targets = targets("10.99.128.0/22", "10.99.129.7 10.99.130.0/26");
+    let targets =
+        targets("10.99.128.0/22 fd99:1::/119", "10.99.129.7 10.99.130.0/26 fd99:1::40/122 fd99:1::101");
     let found = scan(ScanConfig {
         targets: targets.clone(),
         rate: PacketsPerSecond(u32::MAX),
@@ -49,7 +57,7 @@ fn datagrams_and_syns_of_one_scan_arrive_once_each() {
         ..in_kernel("10.99.128.1", "80,443,U:53,U:161,U:500,U:999")
     });
     assert_eq!(found.report.backend, "kernel");
-    assert_eq!(found.report.probes_sent, 959 * 6);
+    assert_eq!(found.report.probes_sent, (959 + 447) * 6);
     let datagrams = [53, 161, 500, 999].map(|port| Kind::Datagram(port, question(port)));
     let kinds: Vec<_> = [Kind::Syn(80), Kind::Syn(443)].into_iter().chain(datagrams).collect();
     assert!(sink.counts() == expected(&targets, &kinds), "something else arrived");
@@ -73,6 +81,66 @@ fn one_port_with_one_question_arrives_once_everywhere() {
     );
 }
 
+/// A prefix and a list of addresses all over another, as scans of IPv6 mostly are.
+#[test]
+fn every_port_of_ipv6_addresses_arrives_once() {
+    let Some(lab) = network() else { return };
+    let sink = Sink::attach(&lab);
+    let listed: Vec<String> =
+        (1..200_u64).map(|n| format!("fd99:1::{:x}:{:x}:0:{:x}", n * 157 % 65_521, n * 311, n % 5)).collect();
+    let targets = targets(&format!("fd99:1::/120 {}", listed.join(" ")), "fd99:1::77");
+    let found = scan(ScanConfig {
+        targets: targets.clone(),
+        rate: PacketsPerSecond(u32::MAX),
+        ..in_kernel("fd99:1::1", "1-300")
+    });
+    assert_eq!(found.report.backend, "kernel");
+    assert_eq!(found.report.probes_sent, (255 + 199) * 300);
+    let kinds: Vec<_> = (1..=300).map(Kind::Syn).collect();
+    assert!(sink.counts() == expected(&targets, &kinds), "something else arrived");
+}
+
+#[test]
+fn what_is_open_over_ipv6_is_found_and_each_target_asked_once() {
+    let Some(lab) = network() else { return };
+    let _open = open_far(&lab);
+    let watch = lab.far(Watch::start);
+    let truth = [("fd99:1::3", 80), ("fd99:1::3f", 80), ("fd99:1::3f", 443), ("fd99:1::ff", 81)];
+    let truth = truth.map(|(address, port)| (address.parse::<IpAddr>().expect("address"), port));
+    let _listeners = lab.far(move || truth.map(|at| TcpListener::bind(at).expect("free")));
+    let targets = targets("fd99:1::/120 fd99::2 10.99.128.0/28", "fd99:1::5");
+    let found = scan(ScanConfig {
+        targets: targets.clone(),
+        rate: PacketsPerSecond(20_000),
+        report_closed: true,
+        ..in_kernel("fd99:1::1", "80-84,443")
+    });
+    assert_eq!(found.report.backend, "kernel");
+    assert_eq!(found.open(), BTreeSet::from(truth), "{:?}", found.report);
+    // All but the two that nobody is at say so.
+    assert_eq!(found.states().len() as u128, (targets.len() - 2) * 6, "{:?}", found.report);
+    let asked: Vec<_> = watch.finish().iter().map(|probe| (probe.address, probe.port)).collect();
+    assert_eq!(asked.len() as u128, targets.len() * 6);
+    assert_eq!(asked.into_iter().collect::<BTreeSet<_>>().len() as u128, targets.len() * 6);
+}
+
+/// There is no timestamp request over IPv6.
+#[test]
+fn requests_for_hosts_over_both_versions_of_ip_arrive_once_each() {
+    let Some(lab) = network() else { return };
+    let sink = Sink::attach(&lab);
+    let (v4, v6) = ("10.99.128.0/24", "fd99:1::/120");
+    scan(ScanConfig {
+        targets: targets(&format!("{v4} {v6}"), ""),
+        host_probes: "icmp,timestamp,tcp:443,tcp-ack:80,udp:9".parse().expect("probes"),
+        ..in_kernel(v4, "")
+    });
+    let common = [Kind::Echo, Kind::Syn(443), Kind::Ack(80), Kind::Datagram(9, Vec::new())];
+    let mut all = expected(&targets(&format!("{v4} {v6}"), ""), &common);
+    all.extend(expected(&targets(v4, ""), &[Kind::Timestamp]));
+    assert!(sink.counts() == all, "something else arrived");
+}
+
 #[test]
 fn requests_for_hosts_arrive_once_each() {
     let Some(lab) = network() else { return };
@@ -92,15 +160,22 @@ fn requests_for_hosts_arrive_once_each() {
 fn hosts_that_answer_an_echo_request_are_found() {
     let Some(lab) = network() else { return };
     let _open = open_far(&lab);
-    for (probes, retries) in [("icmp", 0), ("timestamp", 1), ("icmp,tcp-ack:80", 2)] {
+    let (v4, v6) = ("10.99.128.0/25", "fd99:1::/121");
+    for (network, probes, retries) in [
+        (v4, "icmp", 0),
+        (v4, "timestamp", 1),
+        (v4, "icmp,tcp-ack:80", 2),
+        (v6, "icmp", 1),
+        (v6, "icmp,tcp-ack:80", 2),
+    ] {
         let found = scan(ScanConfig {
             host_probes: probes.parse().expect("probes"),
             rate: PacketsPerSecond(20_000),
             retries,
-            ..in_kernel("10.99.128.0/25", "")
+            ..in_kernel(network, "")
         });
         assert_eq!(found.report.backend, "kernel");
-        let there = targets("10.99.128.0/25", "10.99.128.9").iter().collect();
+        let there = targets(network, "10.99.128.9 fd99:1::9").iter().collect();
         assert_eq!(found.addresses(), there, "{probes}: {:?}", found.report);
         // The silent one is asked again, the others are not.
         let kinds = probes.split(',').count() as u64;
@@ -125,12 +200,14 @@ fn serve(lab: &Lab, addresses: &'static [(&str, u16)]) {
     }
 }
 
-const SERVED: [(&str, u16); 5] = [
+const SERVED: [(&str, u16); 7] = [
     ("10.99.128.3", 53),
     ("10.99.128.3", 161),
     ("10.99.130.200", 53),
     ("10.99.131.255", 500),
     ("10.99.128.1", 1_000),
+    ("fd99:1::3", 161),
+    ("fd99:1::3f", 500),
 ];
 
 fn served() -> BTreeSet<(IpAddr, u16)> {
@@ -146,11 +223,11 @@ fn who_answers_the_question_of_its_port_is_found() {
         udp_payloads: questions(),
         retries: 1,
         rate: PacketsPerSecond(50_000),
-        ..in_kernel("10.99.128.0/22", "U:53,U:161,U:500,U:1000")
+        ..in_kernel("10.99.128.0/22 fd99:1::/122", "U:53,U:161,U:500,U:1000")
     });
     assert_eq!(found.report.backend, "kernel");
     assert_eq!(found.open(), served(), "{:?}", found.report);
-    assert_eq!(found.report.probes_sent.checked_sub(1_024 * 4).map(|again| again > 0), Some(true));
+    assert_eq!(found.report.probes_sent.checked_sub(1_088 * 4).map(|again| again > 0), Some(true));
 }
 
 /// The probes for hosts and for ports are of the same kind here, and yet not the same.
@@ -207,13 +284,13 @@ fn auto_says_what_it_takes_and_why() {
         let (name, why) = scan.backend();
         (name.to_owned(), why.to_owned())
     };
-    for ports in ["", "80", "U:53", "80,U:53", "S:2905,U:53"] {
-        let (name, why) = chosen("10.99.128.0/28", ports);
-        assert_eq!(name, "kernel", "{ports}: {why}");
-    }
-    for (include, ports) in [("fd99::2", "U:53"), ("10.99.128.0/28", "S:2905")] {
-        let (name, why) = chosen(include, ports);
-        assert!(name != "kernel" && why.contains("TCP, UDP and ICMP over IPv4"), "{name}: {why}");
+    for include in ["10.99.128.0/28", "fd99:1::/124", "fd99::2", "10.99.128.0/28 fd99:1::/124"] {
+        for ports in ["", "80", "U:53", "80,U:53", "S:2905,U:53"] {
+            let (name, why) = chosen(include, ports);
+            assert_eq!(name, "kernel", "{include} {ports}: {why}");
+        }
+        let (name, why) = chosen(include, "S:2905");
+        assert!(name != "kernel" && why.contains("TCP, UDP and ICMP"), "{name}: {why}");
     }
 }
 

@@ -141,7 +141,7 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Gives a device an address, at once.
-fn assign(address: &str, device: &str) {
+pub fn assign(address: &str, device: &str) {
     let at_once = if address.contains(':') { " nodad" } else { "" };
     ip(&format!("address add {address} dev {device}{at_once}"));
 }

@@ -37,7 +37,7 @@ impl Count {
 
 /// All that the program is made of.
 pub(super) struct Ingredients<'a> {
-    /// Our addresses on the device.
+    /// Our addresses on the device; without any, all replies go their usual way.
     pub(super) ours: &'a [Ipv4Addr],
     pub(super) ports: SourcePorts,
     pub(super) key: &'a CookieKey,
@@ -92,6 +92,11 @@ struct Ends {
 
 pub(super) fn emit(ingredients: &Ingredients<'_>) -> Assembler {
     let mut a = Assembler::new();
+    if ingredients.ours.is_empty() {
+        a.copy(R0, Action::Pass as i32);
+        a.exit();
+        return a;
+    }
     let ends = Ends { pass: a.label(), forged: a.label(), unexpected: a.label() };
     let receiver = Receiver { i: ingredients, ends };
     receiver.recognise(&mut a);
@@ -158,26 +163,7 @@ impl Receiver<'_> {
         a.alu(Alu::And, R1, SYN | ACK);
         a.jump_if(NotEqual, R1, SYN | ACK, self.ends.unexpected);
         a.place(answer);
-        cookie(
-            a,
-            self.i.key,
-            |a| {
-                a.load(Word, R0, R7, frame::DESTINATION);
-                a.to_big_endian(R0, Bits::B32);
-                a.alu(Alu::ShiftLeft, R0, 32);
-                a.load(Word, R5, R7, frame::SOURCE);
-                a.to_big_endian(R5, Bits::B32);
-                a.alu(Alu::Or, R0, R5);
-            },
-            |a| {
-                a.load(Half, R0, R7, frame::DESTINATION_PORT);
-                a.to_big_endian(R0, Bits::B16);
-                a.alu(Alu::ShiftLeft, R0, 16);
-                a.load(Half, R5, R7, frame::SOURCE_PORT);
-                a.to_big_endian(R5, Bits::B16);
-                a.alu(Alu::Or, R0, R5);
-            },
-        );
+        cookie(a, self.i.key, &[&addresses, &ports]);
         a.load(Byte, R3, R7, frame::FLAGS);
         a.alu(Alu::And, R3, RST | ACK);
         a.jump_if(Equal, R3, RST, bare);
@@ -259,4 +245,24 @@ impl Receiver<'_> {
         a.copy(R0, Action::Drop as i32);
         a.exit();
     }
+}
+
+/// `R0 = our address and the target's`, as the probe's cookie had them.
+fn addresses(a: &mut Assembler) {
+    a.load(Word, R0, R7, frame::DESTINATION);
+    a.to_big_endian(R0, Bits::B32);
+    a.alu(Alu::ShiftLeft, R0, 32);
+    a.load(Word, R5, R7, frame::SOURCE);
+    a.to_big_endian(R5, Bits::B32);
+    a.alu(Alu::Or, R0, R5);
+}
+
+/// `R0 = our port and the target's`
+fn ports(a: &mut Assembler) {
+    a.load(Half, R0, R7, frame::DESTINATION_PORT);
+    a.to_big_endian(R0, Bits::B16);
+    a.alu(Alu::ShiftLeft, R0, 16);
+    a.load(Half, R5, R7, frame::SOURCE_PORT);
+    a.to_big_endian(R5, Bits::B16);
+    a.alu(Alu::Or, R0, R5);
 }

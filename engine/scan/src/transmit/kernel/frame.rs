@@ -3,7 +3,11 @@
 //! In a blank frame everything that differs from probe to probe is 0, our address too, so its checksums are those of the
 //! rest, and the program adds what it fills in (RFC 1071 allows any order).
 
-use std::{io, net::Ipv4Addr, ops::Range};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
 
 use portreeve_wire::{ethernet, template::Link};
 
@@ -14,7 +18,7 @@ use super::{
 };
 use crate::{
     cookie::{CookieKey, EchoCookie},
-    kernel_code::{cookie, finish_checksum},
+    kernel_code::{Word as CookieWord, cookie, finish_checksum},
     probe::{Emitter, MAX_FRAME_BYTES, Mould, Payloads},
     sys::bpf::{Alu, Assembler, Bits, Compare, Register, Size},
 };
@@ -24,77 +28,167 @@ use Size::{Double, Half, Word};
 
 /// Offsets in a frame.
 const HARDWARE_END: usize = 12;
-const IP_CHECKSUM: usize = 24;
-const SOURCE: i16 = 26;
-const DESTINATION: i16 = 30;
-const PORTS: i16 = 34;
-const TCP_SEQUENCE: i16 = 38;
-const TCP_ACKNOWLEDGEMENT: i16 = 42;
-const TCP_CHECKSUM: usize = 50;
-const UDP_CHECKSUM: usize = 40;
-const ICMP_CHECKSUM: usize = 36;
-const ICMP_IDENTIFIER: i16 = 38;
+const V4_CHECKSUM: i16 = 24;
+const V4_SOURCE: i16 = 26;
+const V4_DESTINATION: i16 = 30;
+const V6_SOURCE: i16 = 22;
+const V6_DESTINATION: i16 = 38;
+/// Offsets behind the IP header.
+const PORTS: i16 = 0;
+const TCP_SEQUENCE: i16 = 4;
+const TCP_ACKNOWLEDGEMENT: i16 = 8;
+const TCP_CHECKSUM: i16 = 16;
+const UDP_CHECKSUM: i16 = 6;
+const ICMP_CHECKSUM: i16 = 2;
+const ICMP_IDENTIFIER: i16 = 4;
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// In the order of the targets' numbers.
+    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Whether there is such a probe.
+    pub(super) fn has(self, mould: Mould) -> bool {
+        self == Self::V4 || mould != Mould::Timestamp
+    }
+
+    fn unspecified(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// Where the IP header ends.
+    const fn header_end(self) -> i16 {
+        match self {
+            Self::V4 => 34,
+            Self::V6 => 54,
+        }
+    }
+}
+
+/// The moulds of a family, by their numbers.
+#[derive(Debug)]
+pub(super) struct Casts {
+    /// None where the family has no such probe.
+    of_mould: Vec<Option<Cast>>,
+}
 
 /// A mould with the frame that comes out of it blank.
 #[derive(Debug)]
-pub(super) struct Cast {
+struct Cast {
     mould: Mould,
-    pub(super) blank: Vec<u8>,
-    /// Sums over the constant fields of the IP header, and of what follows it with its pseudo-header.
+    family: Family,
+    blank: Vec<u8>,
+    /// Sums over the constant fields of the IP header, where that has a checksum, and of what follows it with its
+    /// pseudo-header.
     ip_sum: i32,
     sum: i32,
 }
 
-impl Cast {
-    pub(super) fn new(mould: Mould, payloads: &Payloads) -> io::Result<Self> {
-        let (source, destination) = (ethernet::Address::ZERO, ethernet::Address::ZERO);
-        let nowhere = Link::Ethernet { destination, source, vlan: None };
-        let mut frame = [0; MAX_FRAME_BYTES];
-        let emitter = Emitter::new(nowhere, Ipv4Addr::UNSPECIFIED.into(), payloads);
-        let length = emitter.emit_blank(&mut frame, mould);
-        let blank = length.and_then(|length| frame.get(..length)).ok_or(io::ErrorKind::InvalidData)?;
-        // What a checksum is the complement of.
-        let sum = |at: usize| match blank.get(at..at + 2) {
-            Some(&[high, low]) => i32::from(!u16::from_be_bytes([high, low])),
-            _ => 0,
-        };
-        Ok(Self { mould, ip_sum: sum(IP_CHECKSUM), sum: sum(checksum(mould)), blank: blank.to_vec() })
+impl Casts {
+    pub(super) fn new(family: Family, moulds: &[Mould], payloads: &Payloads) -> io::Result<Self> {
+        let cast = |&mould: &Mould| family.has(mould).then(|| Cast::new(mould, family, payloads)).transpose();
+        Ok(Self { of_mould: moulds.iter().map(cast).collect::<io::Result<_>>()? })
+    }
+
+    /// The longest of the blank frames.
+    pub(super) fn longest(&self) -> &[u8] {
+        let blanks = self.of_mould.iter().flatten().map(|cast| cast.blank.as_slice());
+        blanks.max_by_key(|blank| blank.len()).unwrap_or_default()
     }
 }
 
-/// Where the checksum behind the IP header is.
-fn checksum(mould: Mould) -> usize {
-    match mould {
-        Mould::Ack | Mould::Syn => TCP_CHECKSUM,
-        Mould::Datagram(_) => UDP_CHECKSUM,
-        Mould::Echo | Mould::Timestamp => ICMP_CHECKSUM,
+impl Cast {
+    fn new(mould: Mould, family: Family, payloads: &Payloads) -> io::Result<Self> {
+        let (source, destination) = (ethernet::Address::ZERO, ethernet::Address::ZERO);
+        let nowhere = Link::Ethernet { destination, source, vlan: None };
+        let mut frame = [0; MAX_FRAME_BYTES];
+        let emitter = Emitter::new(nowhere, family.unspecified(), payloads);
+        let length = emitter.emit_blank(&mut frame, mould);
+        let blank = length.and_then(|length| frame.get(..length)).ok_or(io::ErrorKind::InvalidData)?.to_vec();
+        let mut cast = Self { mould, family, blank, ip_sum: 0, sum: 0 };
+        cast.ip_sum = if family == Family::V4 { cast.sum_at(V4_CHECKSUM) } else { 0 };
+        cast.sum = cast.sum_at(cast.checksum());
+        Ok(cast)
+    }
+
+    /// What the checksum at this place is the complement of.
+    fn sum_at(&self, place: i16) -> i32 {
+        let at = place as usize;
+        match self.blank.get(at..at + 2) {
+            Some(&[high, low]) => i32::from(!u16::from_be_bytes([high, low])),
+            _ => 0,
+        }
+    }
+
+    /// Where the checksum behind the IP header is.
+    fn checksum(&self) -> i16 {
+        self.behind_header(match self.mould {
+            Mould::Ack | Mould::Syn => TCP_CHECKSUM,
+            Mould::Datagram(_) => UDP_CHECKSUM,
+            Mould::Echo | Mould::Timestamp => ICMP_CHECKSUM,
+        })
+    }
+
+    fn behind_header(&self, offset: i16) -> i16 {
+        self.family.header_end() + offset
     }
 }
 
 impl Generator<'_> {
     /// Writes everything behind the hardware addresses, and leaves the frame's length in R9.
     pub(super) fn write(&self, a: &mut Assembler) {
-        if self.i.casts.len() > 1 {
+        let families = self.i.casts;
+        if let [v4, _] = families {
+            let other = a.label();
+            a.load(Double, R1, Frame, local::HOST);
+            a.constant(R2, self.i.plan.v4_addresses);
+            a.jump_if(AtLeast, R1, R2, other);
+            self.write_family(a, v4);
+            a.jump(self.ends.written);
+            a.place(other);
+        }
+        if let Some(last) = families.last() {
+            self.write_family(a, last);
+        }
+    }
+
+    fn write_family(&self, a: &mut Assembler, casts: &Casts) {
+        if casts.of_mould.len() > 1 {
             a.load(Double, R3, Frame, local::KIND);
             a.alu(Alu::ShiftRight, R3, Tables::MOULD_SHIFT);
         }
-        self.choose(a, 0..self.i.casts.len());
+        self.choose(a, casts, 0..casts.of_mould.len());
     }
 
-    /// Finds the code of the mould that is named in R3, by halving.
-    fn choose(&self, a: &mut Assembler, among: Range<usize>) {
+    /// Finds the code of the mould that is named in R3, by halving. That of the last one ends where it all ends.
+    fn choose(&self, a: &mut Assembler, casts: &Casts, among: Range<usize>) {
         if among.len() > 1 {
             let (middle, above) = (among.start + among.len() / 2, a.label());
             a.jump_if(AtLeast, R3, middle as i32, above);
-            self.choose(a, among.start..middle);
+            self.choose(a, casts, among.start..middle);
             a.place(above);
-            self.choose(a, middle..among.end);
-        } else if let Some(cast) = self.i.casts.get(among.start) {
-            self.cast(a, cast);
-            a.copy(R9, cast.blank.len() as i32);
-            if among.end < self.i.casts.len() {
-                a.jump(self.ends.written);
-            }
+            self.choose(a, casts, middle..among.end);
+            return;
+        }
+        // Targets that there is no such probe for were passed over.
+        let Some(Some(cast)) = casts.of_mould.get(among.start) else { return a.jump(self.ends.drop) };
+        self.cast(a, cast);
+        a.copy(R9, cast.blank.len() as i32);
+        if among.end < casts.of_mould.len() {
+            a.jump(self.ends.written);
         }
     }
 
@@ -110,9 +204,9 @@ impl Generator<'_> {
     /// TCP: the cookie is the sequence number.
     fn segment(&self, a: &mut Assembler, cast: &Cast) {
         let is_ack = cast.mould == Mould::Ack;
-        cookie(a, self.i.key, addresses, |a| a.load(Double, R0, Frame, local::PORTS));
+        self.cookie(a, cast.family, &|a| a.load(Double, R0, Frame, local::PORTS));
         a.load(Double, R4, Frame, local::PORTS);
-        sum_addresses(a);
+        sum_addresses(a, cast.family);
         a.copy(R2, R5);
         a.alu(Alu::Add, R2, R4);
         a.alu(Alu::Add, R2, R1);
@@ -120,51 +214,85 @@ impl Generator<'_> {
             a.alu(Alu::Add, R2, R1);
         }
         finish(a, cast);
-        put_words(a, &[(R4, PORTS), (R1, TCP_SEQUENCE)]);
+        put_words(a, &[(R4, cast.behind_header(PORTS)), (R1, cast.behind_header(TCP_SEQUENCE))]);
         if is_ack {
-            a.store(Word, R7, TCP_ACKNOWLEDGEMENT, R1);
+            a.store(Word, R7, cast.behind_header(TCP_ACKNOWLEDGEMENT), R1);
         }
     }
 
-    /// ICMP, whose checksum leaves the addresses out: the cookie, with the attempt in its lowest bits, is identifier and
-    /// sequence number.
+    /// ICMP, whose checksum leaves the addresses out, and ICMPv6, whose does not (RFC 4443, 2.3): the cookie, with the
+    /// attempt in its lowest bits, is identifier and sequence number.
     fn request(&self, a: &mut Assembler, cast: &Cast, kind: u64) {
-        cookie(a, self.i.key, addresses, |a| a.constant(R0, kind));
+        self.cookie(a, cast.family, &|a| a.constant(R0, kind));
         a.map_value(R2, self.i.control, 0);
         a.load(Double, R2, R2, layout::ECHO_ATTEMPT as i16);
         a.alu(Alu::And, R1, !i32::from(EchoCookie::ATTEMPT_BITS));
         a.alu(Alu::Or, R1, R2);
-        sum_addresses(a);
+        sum_addresses(a, cast.family);
         a.copy(R2, R1);
+        if cast.family == Family::V6 {
+            a.alu(Alu::Add, R2, R5);
+        }
         finish(a, cast);
-        put_words(a, &[(R1, ICMP_IDENTIFIER)]);
+        put_words(a, &[(R1, cast.behind_header(ICMP_IDENTIFIER))]);
+    }
+
+    /// `R1 = cookie` of our address, the target's, and this word.
+    fn cookie(&self, a: &mut Assembler, family: Family, rest: CookieWord<'_>) {
+        let key = self.i.key;
+        match family {
+            Family::V4 => cookie(a, key, &[&addresses, rest]),
+            Family::V6 => cookie(
+                a,
+                key,
+                &[
+                    &|a| a.load(Double, R0, R8, way::SOURCE_UPPER),
+                    &|a| a.load(Double, R0, R8, way::SOURCE),
+                    &|a| a.load(Double, R0, Frame, local::UPPER),
+                    &|a| a.copy(R0, R9),
+                    rest,
+                ],
+            ),
+        }
     }
 }
 
 /// UDP: there is no room for a cookie.
 fn datagram(a: &mut Assembler, cast: &Cast) {
     a.load(Double, R4, Frame, local::PORTS);
-    sum_addresses(a);
+    sum_addresses(a, cast.family);
     a.copy(R2, R5);
     a.alu(Alu::Add, R2, R4);
     finish(a, cast);
-    put_words(a, &[(R4, PORTS)]);
+    put_words(a, &[(R4, cast.behind_header(PORTS))]);
 }
 
-/// `R0 = our address and the target's`, the first word of a cookie.
+/// `R0 = our address and the target's`, the first word of a cookie over IPv4.
 fn addresses(a: &mut Assembler) {
     a.load(Double, R0, R8, way::SOURCE);
     a.alu(Alu::ShiftLeft, R0, 32);
     a.alu(Alu::Or, R0, R9);
 }
 
-/// `R5 = our address plus the target's`
-fn sum_addresses(a: &mut Assembler) {
-    a.load(Double, R5, R8, way::SOURCE);
-    a.alu(Alu::Add, R5, R9);
+/// `R5 = our address plus the target's`, by words of 32 bits. Uses R0 and R3.
+fn sum_addresses(a: &mut Assembler, family: Family) {
+    a.load(Double, R5, R8, way::SOURCE_SUM);
+    match family {
+        Family::V4 => a.alu(Alu::Add, R5, R9),
+        Family::V6 => {
+            a.load(Double, R3, Frame, local::UPPER);
+            for half in [R3, R9] {
+                a.copy(R0, half);
+                a.alu(Alu::ShiftRight, R0, 32);
+                a.alu(Alu::Add, R5, R0);
+                a.alu32(Alu::Move, R0, half);
+                a.alu(Alu::Add, R5, R0);
+            }
+        }
+    }
 }
 
-/// Adds the constant sums to that of the addresses in R5 and that of the rest in R2, and writes the constants, both
+/// Adds the constant sums to that of the addresses in R5 and that of the rest in R2, and writes the constants, all
 /// checksums and the addresses. Loses all but R1 and R4.
 fn finish(a: &mut Assembler, cast: &Cast) {
     a.alu(Alu::Add, R2, cast.sum);
@@ -176,16 +304,31 @@ fn finish(a: &mut Assembler, cast: &Cast) {
         a.copy(R2, 0xffff);
         a.place(is_present);
     }
-    a.copy(R0, R5);
-    a.alu(Alu::Add, R0, cast.ip_sum);
-    finish_checksum(a, R0, R3);
-    put_constants(a, &cast.blank);
-    for (register, place) in [(R0, IP_CHECKSUM), (R2, checksum(cast.mould))] {
-        a.to_big_endian(register, Bits::B16);
-        a.store(Half, R7, place as i16, register);
+    match cast.family {
+        Family::V4 => {
+            a.copy(R0, R5);
+            a.alu(Alu::Add, R0, cast.ip_sum);
+            finish_checksum(a, R0, R3);
+            put_constants(a, &cast.blank);
+            put_checksum(a, R0, V4_CHECKSUM);
+            a.load(Double, R3, R8, way::SOURCE);
+            put_words(a, &[(R3, V4_SOURCE), (R9, V4_DESTINATION)]);
+        }
+        Family::V6 => {
+            put_constants(a, &cast.blank);
+            a.load(Double, R3, R8, way::SOURCE_UPPER);
+            a.load(Double, R5, R8, way::SOURCE);
+            put_address(a, [R3, R5], V6_SOURCE);
+            a.load(Double, R3, Frame, local::UPPER);
+            put_address(a, [R3, R9], V6_DESTINATION);
+        }
     }
-    a.load(Double, R3, R8, way::SOURCE);
-    put_words(a, &[(R3, SOURCE), (R9, DESTINATION)]);
+    put_checksum(a, R2, cast.checksum());
+}
+
+fn put_checksum(a: &mut Assembler, register: Register, place: i16) {
+    a.to_big_endian(register, Bits::B16);
+    a.store(Half, R7, place, register);
 }
 
 /// Writes registers in network order, and leaves them in it.
@@ -193,6 +336,14 @@ fn put_words(a: &mut Assembler, words: &[(Register, i16)]) {
     for &(register, place) in words {
         a.to_big_endian(register, Bits::B32);
         a.store(Word, R7, place, register);
+    }
+}
+
+/// Writes an address of two halves, and leaves them in network order.
+fn put_address(a: &mut Assembler, halves: [Register; 2], place: i16) {
+    for (half, at) in halves.into_iter().zip([place, place + 8]) {
+        a.to_big_endian(half, Bits::B64);
+        a.store(Double, R7, at, half);
     }
 }
 

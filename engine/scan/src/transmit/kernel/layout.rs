@@ -38,12 +38,16 @@ pub(super) const WAYS: u32 = 4 * LINE;
 pub(super) mod way {
     /// Destination and source hardware address, as they stand in a frame.
     pub const HARDWARE: i16 = 0;
-    /// Our address.
+    /// Our address as a number: over IPv6 its lower half.
     pub const SOURCE: i16 = 16;
     /// Anything but 0: each target has a hardware address of its own.
     pub const ON_LINK: i16 = 24;
-    pub const BYTES: u32 = 32;
-    pub const SHIFT: i32 = 5;
+    /// The upper half of our address over IPv6.
+    pub const SOURCE_UPPER: i16 = 32;
+    /// The sum over our address's words of 32 bits.
+    pub const SOURCE_SUM: i16 = 40;
+    pub const BYTES: u32 = 64;
+    pub const SHIFT: i32 = 6;
 }
 
 /// Offsets in a thread's own memory.

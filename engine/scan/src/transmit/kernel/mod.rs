@@ -5,7 +5,7 @@
 //! call nor a copy nor an sk_buff is spent on a probe. Order, cookies, checksums and pace are those of the other
 //! backends, bit by bit; the tests hold them against each other.
 //!
-//! It carries all probes over IPv4 but SCTP's, through one Ethernet device; what else a scan has is left to the loop that
+//! It carries all probes but SCTP's, through one Ethernet device; what else a scan has is left to the loop that
 //! fills [`crate::sys::FrameSink`]s. Looking for hosts and probing their ports have programs of their own. Everything is
 //! loaded when the scan is prepared, so running it needs no rights.
 //!
@@ -31,7 +31,7 @@ use std::{
 use portreeve_wire::template::Link;
 
 use self::{
-    frame::Cast,
+    frame::Casts,
     layout::{Control, Layout},
     plan::Plan,
     program::Ingredients,
@@ -72,7 +72,7 @@ pub(super) fn open(request: &Request<'_>) -> Result<Sender, Refusal> {
     let drafts: Vec<Draft> = purposes.iter().map(|&purpose| Draft::new(request, purpose)).collect();
     // What most of the scan is comes last.
     let Some(main) = drafts.last().filter(|draft| !draft.plan.is_empty()) else {
-        let why = "it sends TCP, UDP and ICMP over IPv4, and there is none to send";
+        let why = "it sends TCP, UDP and ICMP, and there is none to send";
         return Err(Refusal::Unfit(why.to_owned()));
     };
     if main.plan.on_link.is_some_and(|(first, last)| last - first >= Neighbors::MOST) {
@@ -238,7 +238,7 @@ impl Machine {
         let tables = Tables::new(&plan, &memory, purpose)?;
         let layout = Layout { ways: plan.ways.len() as u32, threads };
         let control = Control::new(layout)?;
-        let casts = plan.moulds.iter().map(|&mould| Cast::new(mould, facts.payloads));
+        let casts = plan.families().map(|family| Casts::new(family, &plan.moulds, facts.payloads));
         let casts = casts.collect::<io::Result<Vec<_>>>()?;
         let ingredients = Ingredients {
             plan: &plan,
@@ -253,8 +253,8 @@ impl Machine {
         let programs = (0..threads)
             .map(|thread| Ok(Program::load("pr_generate", program::emit(&ingredients, thread))?))
             .collect::<io::Result<Vec<_>>>()?;
-        let longest = casts.into_iter().map(|cast| cast.blank).max_by_key(Vec::len).unwrap_or_default();
-        let gang = Gang::new(programs, longest);
+        let longest = casts.iter().map(Casts::longest).max_by_key(|blank| blank.len()).unwrap_or_default();
+        let gang = Gang::new(programs, longest.to_vec());
         Ok(Self { purpose, space, plan: Arc::new(plan), memory, tables, control, gang })
     }
 
@@ -407,16 +407,23 @@ impl Control {
 
     /// Writes down what frames of a way consist of.
     fn write_way(&self, place: u32, way: &Way) -> io::Result<()> {
-        let (IpAddr::V4(ours), Link::Ethernet { destination, source, .. }) = (way.source, way.link()) else {
+        let Link::Ethernet { destination, source, .. } = way.link() else {
             return Err(io::ErrorKind::InvalidData.into());
         };
+        let (upper, lower) = match way.source {
+            IpAddr::V4(ours) => (0, u64::from(ours.to_bits())),
+            IpAddr::V6(ours) => ((ours.to_bits() >> 64) as u64, ours.to_bits() as u64),
+        };
+        let sum = [upper, lower].iter().map(|half| (half >> 32) + (half & 0xffff_ffff)).sum();
         let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.0, source.0);
         let set = |field: i16, value| {
             self.set(layout::WAYS + place * layout::way::BYTES + field as u32, value);
         };
         set(layout::way::HARDWARE, u64::from_le_bytes([a, b, c, d, e, f, g, h]));
         set(layout::way::HARDWARE + 8, u64::from_le_bytes([i, j, k, l, 0, 0, 0, 0]));
-        set(layout::way::SOURCE, u64::from(ours.to_bits()));
+        set(layout::way::SOURCE, lower);
+        set(layout::way::SOURCE_UPPER, upper);
+        set(layout::way::SOURCE_SUM, sum);
         set(layout::way::ON_LINK, u64::from(matches!(way.next, NextHop::OnLink { .. })));
         Ok(())
     }

@@ -12,13 +12,14 @@
 //! 5. *frame*: everything, its length too, since a frame that was sent before may have been changed by whoever got it;
 //!    each mould has code of its own ([`super::frame`]).
 //!
-//! R6 is the thread's memory, R7 the frame, R8 the shared memory and later the way, R9 the image, then the address.
+//! R6 is the thread's memory, R7 the frame, R8 the shared memory and later the way, R9 the image, then the address (over
+//! IPv6 its lower half).
 
 use super::{
-    frame::Cast,
+    frame::{Casts, Family},
     layout::{self, Layout, thread, way},
     plan::{Plan, Segment},
-    tables::{Among, Tables},
+    tables::{Among, Tables, segment},
 };
 use crate::{
     Permutation,
@@ -54,6 +55,8 @@ pub(super) const SLACK: usize = 8;
 /// Places in the stack frame.
 pub(super) mod local {
     pub const CONTEXT: i16 = -72;
+    /// The upper half of the address over IPv6.
+    pub const UPPER: i16 = -80;
     pub const TRIES: i16 = -16;
     pub const HOST: i16 = -24;
     /// Both ports, ours above.
@@ -73,8 +76,8 @@ pub(super) struct Ingredients<'a> {
     pub(super) tables: &'a Tables,
     pub(super) order: &'a Permutation,
     pub(super) key: &'a CookieKey,
-    /// One for each mould of the plan.
-    pub(super) casts: &'a [Cast],
+    /// The moulds of the plan, for each family that it carries.
+    pub(super) casts: &'a [Casts],
     pub(super) control: MapReference,
     pub(super) layout: Layout,
     pub(super) device: &'a DeviceMap,
@@ -83,7 +86,7 @@ pub(super) struct Ingredients<'a> {
 /// Labels that are jumped to from everywhere.
 pub(super) struct Ends {
     /// Nothing for this frame.
-    drop: Label,
+    pub(super) drop: Label,
     /// Nothing for now, or any more: the word that says so is in R1.
     stopped: Label,
     /// This position needs no probe; on to the next.
@@ -114,7 +117,7 @@ pub(super) struct Generator<'a> {
 impl Generator<'_> {
     /// Bytes of the longest frame.
     fn room(&self) -> usize {
-        self.i.casts.iter().map(|cast| cast.blank.len()).max().unwrap_or_default()
+        self.i.casts.iter().map(|casts| casts.longest().len()).max().unwrap_or_default()
     }
 
     /// Checks the frame's room and finds the memory.
@@ -235,6 +238,7 @@ impl Generator<'_> {
         a.jump_if(AtLeast, R9, R1, next);
         self.split(a);
         self.leave_kinds_out(a);
+        self.leave_unknown_out(a);
         self.leave_answered_out(a);
         self.leave_hosts_out(a);
         self.find_segment(a);
@@ -253,7 +257,7 @@ impl Generator<'_> {
         a.place(found);
     }
 
-    /// Index to host and kind; targets of other kinds and families are others' work.
+    /// Index to host and kind; targets of other kinds and beyond the hosts that are carried are others' work.
     fn split(&self, a: &mut Assembler) {
         let plan = self.i.plan;
         let (kind, host) = (R1, R2);
@@ -273,8 +277,12 @@ impl Generator<'_> {
             a.alu(Alu::Sub, kind, plan.first_kind as i32);
         }
         a.jump_if(AtLeast, kind, plan.recipes.len() as i32, self.ends.pass_over);
-        a.constant(R3, plan.v4_addresses);
+        a.constant(R3, plan.hosts.end);
         a.jump_if(AtLeast, host, R3, self.ends.pass_over);
+        if plan.hosts.start > 0 {
+            a.constant(R3, plan.hosts.start);
+            a.jump_if(Less, host, R3, self.ends.pass_over);
+        }
         a.store(Double, Frame, local::HOST, host);
         a.store(Double, Frame, local::KIND, kind);
     }
@@ -286,10 +294,28 @@ impl Generator<'_> {
         look_up(a, kinds.reference(), R3, self.ends.pass_over);
         a.load(Double, R3, R0, 0);
         if self.i.plan.has_gaps() {
-            let beyond = (self.i.casts.len() as i32) << Tables::MOULD_SHIFT;
+            let beyond = (self.i.plan.moulds.len() as i32) << Tables::MOULD_SHIFT;
             a.jump_if(AtLeast, R3, beyond, self.ends.pass_over);
         }
         a.store(Double, Frame, local::KIND, R3);
+    }
+
+    /// Passes over the position if there is no such probe over IPv6, and its target has an address of it.
+    fn leave_unknown_out(&self, a: &mut Assembler) {
+        let plan = self.i.plan;
+        let Some(mould) = plan.lacks(Family::V6).filter(|_| self.carries_v6()) else { return };
+        let known = a.label();
+        a.load(Double, R3, Frame, local::KIND);
+        a.alu(Alu::ShiftRight, R3, Tables::MOULD_SHIFT);
+        a.jump_if(NotEqual, R3, mould as i32, known);
+        a.load(Double, R3, Frame, local::HOST);
+        a.constant(R1, plan.v4_addresses);
+        a.jump_if(AtLeast, R3, R1, self.ends.pass_over);
+        a.place(known);
+    }
+
+    fn carries_v6(&self) -> bool {
+        self.i.plan.families().any(|family| family == Family::V6)
     }
 
     /// Passes over the position if its target has answered.
@@ -326,25 +352,30 @@ impl Generator<'_> {
 
     /// `R9 = address`, `R8 = way`.
     fn find_segment(&self, a: &mut Assembler) {
-        if let [Segment { first, last, way: Some(_), .. }] = self.i.plan.segments.as_slice() {
-            a.load(Double, R9, Frame, local::HOST);
-            a.constant(R1, u64::from(*first));
+        a.load(Double, R9, Frame, local::HOST);
+        if let [Segment { start, first, last, upper, way: Some(_) }] = *self.i.plan.segments.as_slice() {
+            a.constant(R1, first.wrapping_sub(start));
             a.alu(Alu::Add, R9, R1);
-            a.constant(R2, u64::from(*last));
+            a.constant(R1, first);
+            a.constant(R2, last);
             self.gate(a, R1, R2);
+            a.constant(R1, upper);
             a.copy(R3, 0);
         } else {
             self.search(a);
             // Here R0 is the segment.
-            a.load(Double, R3, R0, 16);
+            a.load(Double, R3, R0, segment::WAY);
             a.jump_if(AtLeast, R3, self.i.plan.ways.len() as i32, self.ends.pass_over);
-            a.load(Double, R9, Frame, local::HOST);
-            a.load(Double, R1, R0, 0);
+            a.load(Double, R1, R0, segment::START);
             a.alu(Alu::Sub, R9, R1);
-            a.load(Word, R1, R0, 8);
+            a.load(Double, R1, R0, segment::FIRST);
             a.alu(Alu::Add, R9, R1);
-            a.load(Word, R2, R0, 12);
+            a.load(Double, R2, R0, segment::LAST);
             self.gate(a, R1, R2);
+            a.load(Double, R1, R0, segment::UPPER);
+        }
+        if self.carries_v6() {
+            a.store(Double, Frame, local::UPPER, R1);
         }
         a.map_value(R8, self.i.control, layout::WAYS);
         a.alu(Alu::ShiftLeft, R3, way::SHIFT);
@@ -366,6 +397,8 @@ impl Generator<'_> {
     fn search(&self, a: &mut Assembler) {
         let tables = self.i.tables;
         a.load(Double, R3, Frame, local::HOST);
+        a.constant(R4, self.i.plan.hosts.start);
+        a.alu(Alu::Sub, R3, R4);
         a.alu(Alu::ShiftRight, R3, tables.hint_shift as i32);
         look_up(a, tables.hints.reference(), R3, self.ends.pass_over);
         a.load(Word, R4, R0, 0);
@@ -380,7 +413,7 @@ impl Generator<'_> {
             a.alu(Alu::ShiftRight, R4, 1);
             look_up(a, tables.segments.reference(), R4, self.ends.pass_over);
             a.load(Word, R4, Frame, KEY);
-            a.load(Double, R1, R0, 0);
+            a.load(Double, R1, R0, segment::START);
             a.load(Double, R2, Frame, local::HOST);
             a.jump_if(Greater, R1, R2, below);
             a.store(Double, Frame, local::LOW, R4);

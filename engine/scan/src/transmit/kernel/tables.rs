@@ -25,14 +25,24 @@ pub(super) struct Tables {
     /// For each kind its port, and above that its mould; [`Self::NOT_CARRIED`] if it has none. Needed unless all have one
     /// mould and their ports follow each other.
     pub(super) kinds: Option<SharedArray>,
-    /// Each segment's first number, its first and last address, and its way.
+    /// Each segment's first number, its first and last address by their lower halves, its way, and the upper half.
     pub(super) segments: SharedArray,
-    /// For every 2^`hint_shift` hosts the segments that can be theirs: first, and the one after the last.
+    /// For every 2^`hint_shift` hosts, from the first that is carried, the segments that can be theirs: first, and the one after the last.
     pub(super) hints: SharedArray,
     pub(super) hint_shift: u32,
     /// Halvings after which one segment is left, whatever the hint.
     pub(super) search_steps: u32,
     pub(super) neighbors: Option<Neighbors>,
+}
+
+/// Offsets in a segment.
+pub(super) mod segment {
+    pub const START: i16 = 0;
+    pub const FIRST: i16 = 8;
+    pub const LAST: i16 = 16;
+    pub const WAY: i16 = 24;
+    pub const UPPER: i16 = 32;
+    pub const WORDS: u32 = 5;
 }
 
 /// Which hosts are probed.
@@ -72,7 +82,7 @@ impl Tables {
     const NOT_CARRIED: u64 = (u16::MAX as u64) << Self::MOULD_SHIFT;
 
     pub(super) fn new(plan: &Plan, memory: &TallyMemory, purpose: Purpose) -> io::Result<Self> {
-        let segments = array("pr_segments", plan.segments.iter().map(words), 3)?;
+        let segments = array("pr_segments", plan.segments.iter().map(words), segment::WORDS)?;
         let kinds = plan.port_run().is_none();
         let kinds = kinds
             .then(|| array("pr_kinds", plan.recipes.iter().map(|recipe| [word(*recipe)]), 1))
@@ -126,22 +136,22 @@ fn word(recipe: Option<Recipe>) -> u64 {
     })
 }
 
-fn words(segment: &Segment) -> [u64; 3] {
-    let range = u64::from(segment.last) << 32 | u64::from(segment.first);
-    [segment.start, range, segment.way.map_or(u64::MAX, u64::from)]
+fn words(segment: &Segment) -> [u64; segment::WORDS as usize] {
+    let Segment { start, first, last, upper, way } = *segment;
+    [start, first, last, way.map_or(u64::MAX, u64::from), upper]
 }
 
 /// So that there are about two hints for each segment.
 fn hint_shift(plan: &Plan) -> u32 {
     let wanted = (plan.segments.len() as u64 * 2).next_power_of_two();
-    (plan.v4_addresses / wanted).max(1).ilog2()
+    ((plan.hosts.end - plan.hosts.start) / wanted).max(1).ilog2()
 }
 
 fn hints(plan: &Plan, shift: u32) -> Vec<(u32, u32)> {
     let starts = |number: u64| plan.segments.partition_point(|segment| segment.start <= number) as u32;
-    (0..=plan.v4_addresses >> shift)
+    (0..=(plan.hosts.end - plan.hosts.start) >> shift)
         .map(|slot| {
-            let first = slot << shift;
+            let first = plan.hosts.start + (slot << shift);
             let last = first + (1 << shift) - 1;
             (starts(first).saturating_sub(1), starts(last).max(1))
         })
@@ -153,12 +163,12 @@ mod tests {
     use super::*;
     use crate::probe::Mould;
 
-    fn plan(lengths: &[u64]) -> Plan {
-        let mut start = 0;
+    fn plan(first_host: u64, lengths: &[u64]) -> Plan {
+        let mut start = first_host;
         let segments = lengths
             .iter()
             .map(|length| {
-                let segment = Segment { start, first: 0, last: 0, way: None };
+                let segment = Segment { start, first: 0, last: 0, upper: 0, way: None };
                 start += length;
                 segment
             })
@@ -171,6 +181,7 @@ mod tests {
             recipes: vec![Some(Recipe { mould: 0, port: 80 })],
             moulds: vec![Mould::Syn],
             segments,
+            hosts: first_host..start,
             ways: Vec::new(),
             on_link: None,
         }
@@ -179,13 +190,17 @@ mod tests {
     #[test]
     fn every_host_is_in_one_of_the_segments_that_its_hint_names() {
         for lengths in [&[1][..], &[7, 1, 1, 1, 500, 3], &[1 << 20], &[1, 1 << 20, 1, 1, 1, 1, 1, 1, 1]] {
-            let plan = plan(lengths);
-            let shift = hint_shift(&plan);
-            let hints = hints(&plan, shift);
-            for host in (0..plan.v4_addresses).step_by(if plan.v4_addresses > 10_000 { 97 } else { 1 }) {
-                let (low, high) = hints[(host >> shift) as usize];
-                let inside = plan.segments.partition_point(|segment| segment.start <= host) as u32 - 1;
-                assert!((low..high).contains(&inside), "host {host}: {inside} is not in {low}..{high}");
+            let addresses: u64 = lengths.iter().sum();
+            for first_host in [0, 1, 1 << 32] {
+                let plan = plan(first_host, lengths);
+                let shift = hint_shift(&plan);
+                let hints = hints(&plan, shift);
+                for place in (0..addresses).step_by(if addresses > 10_000 { 97 } else { 1 }) {
+                    let (low, high) = hints[(place >> shift) as usize];
+                    let host = first_host + place;
+                    let inside = plan.segments.partition_point(|segment| segment.start <= host) as u32 - 1;
+                    assert!((low..high).contains(&inside), "host {host}: {inside} is not in {low}..{high}");
+                }
             }
         }
     }
