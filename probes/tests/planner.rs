@@ -147,6 +147,55 @@ async fn one_host_is_never_asked_on_more_ports_at_a_time_than_allowed() {
     assert!(most.load(Ordering::SeqCst) <= 6, "{} at a time", most.load(Ordering::SeqCst));
 }
 
+#[tokio::test]
+async fn whoever_answers_in_words_is_not_asked_in_other_protocols_bytes() {
+    let server = serve(|_| Script::Answer(b"what do you want?\n".to_vec())).await;
+    let service = support::identify(server.port()).await;
+    assert!(service.connections <= 3, "{service:?}");
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_unasked_is_not_asked_on() {
+    let server = serve(|_| Script::Close).await;
+    let service = support::identify(server.port()).await;
+    assert_eq!(service.verdict, Verdict::ClosedAfterAccept);
+    assert!(service.connections <= 6, "{service:?}");
+}
+
+/// What waits for a length's worth of bytes is asked in the words of those that do, and of no other.
+#[tokio::test]
+async fn how_questions_end_decides_what_is_asked_next() {
+    use std::sync::Mutex;
+    let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let ears = Arc::clone(&heard);
+    let server = serve_with(move |mut stream| {
+        let ears = Arc::clone(&ears);
+        async move {
+            let mut buffer = [0; 512];
+            loop {
+                let length = stream.read(&mut buffer).await?;
+                let Some(first) = buffer.first().filter(|_| length > 0) else { return Ok(()) };
+                if let Ok(mut heard) = ears.lock() {
+                    heard.push(*first);
+                }
+                // A length of four bytes, of which a server takes no more than some thousands.
+                if *first != 0 {
+                    return Ok(());
+                }
+                if buffer.starts_with(b"\0\0\0\rO") {
+                    stream.write_all(b"\0\0\0\rO\0\0\0\x06\0\0\0!\0\0\0\0").await?;
+                }
+            }
+        }
+    })
+    .await;
+    let service = support::identify(server.port()).await;
+    assert_eq!(service.name.as_ref().map(SafeText::as_str), Some("milter"), "{service:?}");
+    assert!(service.connections <= 8, "{service:?}");
+    let heard = heard.lock().expect("not poisoned");
+    assert!(!heard.contains(&0x12), "no question of AJP: {heard:?}");
+}
+
 /// A service that names itself, and a daring question that suits it, as controllers have them.
 const DARING: &str = r"
 schema = 1

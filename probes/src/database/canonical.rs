@@ -126,6 +126,10 @@ fn write_probe(out: &mut String, probe: &Probe) {
     strings(out, "after", &probe.after);
     flag(out, "usual", probe.usual);
     field(out, "tier", &probe.tier.to_string());
+    if probe.rank > 0 {
+        field(out, "rank", &probe.rank.to_string());
+    }
+    strings(out, "unless", &probe.unless);
     match probe.safety {
         Safety::Safe => {}
         Safety::Noisy => field(out, "safety", "'noisy'"),

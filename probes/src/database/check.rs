@@ -9,7 +9,7 @@ use std::{
 use portreeve_model::SafeText;
 
 use super::{
-    Database, File,
+    Database, File, LAST_GENERAL_TIER,
     bytes::unescape,
     format::{Carrier, Entry, Example, Family, Probe, Safety},
 };
@@ -385,6 +385,13 @@ fn check_probe(probe: &Probe) -> Vec<String> {
         messages.push("give one of send, path and reserved".to_owned());
     }
     messages.extend(cookie_finding(probe));
+    let is_ending = |text: &String| text.ends_with(" closed") || text.ends_with(" silent");
+    if !probe.unless.iter().all(is_ending) {
+        messages.push("unless: give a probe and how it ended, as 'help silent'".to_owned());
+    }
+    if probe.tier > LAST_GENERAL_TIER && (probe.rank > 0 || !probe.unless.is_empty()) {
+        messages.push(format!("rank and unless are for tiers up to {LAST_GENERAL_TIER}"));
+    }
     for step in &probe.send {
         if unescape(step).is_ok_and(|bytes| bytes.len() > MAX_PAYLOAD) {
             messages.push(format!("sends more than {MAX_PAYLOAD} bytes"));

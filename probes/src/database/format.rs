@@ -158,6 +158,12 @@ pub struct Probe {
     /// 1-4 asked of every port that does not say what it is, in this order; 5 only of usual ports; 6-9
     /// only after what `after` names.
     pub tier: u8,
+    /// Place among the questions of its tier: lower first.
+    #[serde(default)]
+    pub rank: u8,
+    /// What rules it out where the service is not usual: how earlier questions ended, as `help silent`.
+    #[serde(default)]
+    pub unless: Vec<String>,
     /// What it may do.
     #[serde(default)]
     pub safety: Safety,

@@ -186,10 +186,10 @@ impl Database {
         &self.index
     }
 
-    /// All probes in a fixed order: ours before others', then by tier, then by name.
+    /// All probes in a fixed order: ours before others', then by tier and rank, then by name.
     pub(crate) fn probes(&self) -> Vec<ProbeRef> {
         let mut probes: Vec<_> = self.probes.values().cloned().collect();
-        let place = |one: &ProbeRef| (one.foreign.is_some(), one.probe.tier);
+        let place = |one: &ProbeRef| (one.foreign.is_some(), one.probe.tier, one.probe.rank);
         probes.sort_by(|a, b| (place(a), &a.probe.id).cmp(&(place(b), &b.probe.id)));
         probes
     }

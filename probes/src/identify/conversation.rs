@@ -18,7 +18,7 @@ use super::{
     plan, ssh,
 };
 use crate::{
-    database::{Layer, ProbeRef},
+    database::{LAST_GENERAL_TIER, Layer, ProbeRef},
     decode::{decode, http::Response, windows::challenge},
     fields::Fields,
     matcher::{Choice, Search, choose},
@@ -26,6 +26,8 @@ use crate::{
 
 /// Name under which the reply to nothing is filed.
 pub(super) const BANNER: &str = "banner";
+/// Questions of tiers up to this are text, and suit whoever answers in text.
+const LAST_TIER_OF_WORDS: u8 = 2;
 /// The question for a web server's first page.
 pub(super) const PAGE: &str = "http-get";
 /// How long a server that has shown to be a web server may take to make a page: applications that have just started,
@@ -82,6 +84,8 @@ pub(super) struct Conversation<'a> {
     pub listened: bool,
     /// The server kept the connection while nothing was said.
     pub let_us_listen: bool,
+    /// A server that hangs up was given more time to greet.
+    pub waited: bool,
     pub open: Option<Open>,
     pub parked: Vec<(String, Connection)>,
     pub tls_tried: bool,
@@ -96,6 +100,8 @@ pub(super) struct Conversation<'a> {
     pub tls: Option<TlsInfo>,
     pub first_words: Vec<u8>,
     pub endings: Endings,
+    /// Which questions got no byte, and how they ended, as `help silent`.
+    pub unanswered: HashSet<String>,
     pub redirects: Vec<SafeText>,
     pub next_page: Option<String>,
     /// The path of the page asked for last.
@@ -135,6 +141,7 @@ impl<'a> Conversation<'a> {
             asked: HashSet::new(),
             listened: false,
             let_us_listen: false,
+            waited: false,
             open: None,
             parked: Vec::new(),
             tls_tried: false,
@@ -148,6 +155,7 @@ impl<'a> Conversation<'a> {
             tls: None,
             first_words: Vec::new(),
             endings: Endings::default(),
+            unanswered: HashSet::new(),
             redirects: Vec::new(),
             next_page: None,
             page: "/".to_owned(),
@@ -215,7 +223,6 @@ impl<'a> Conversation<'a> {
             }
         }
         self.try_old_tls().await;
-        self.listen_longer().await;
         self.try_starttls().await;
         self.ask_jarm().await;
         let service = assemble::service(self, self.identifier.plan.usual_name(port));
@@ -260,10 +267,17 @@ impl<'a> Conversation<'a> {
         if self.open.is_none() && !self.may_connect() {
             return None;
         }
-        let probe = plan
-            .questions(port, self.identifier.most_daring())
-            .find(|probe| !self.asked.contains(&probe.probe.id))
-            .cloned();
+        let is_beside = self.speaks_in_words() || self.hangs_up_unasked();
+        let suits = |probe: &&ProbeRef| {
+            let is_general = probe.probe.tier > LAST_TIER_OF_WORDS && !plan.is_usual(port, probe);
+            !(self.asked.contains(&probe.probe.id) || is_general && is_beside)
+        };
+        let probe =
+            plan.questions(port, self.identifier.most_daring(), &self.unanswered).find(suits).cloned();
+        let is_last = probe.as_ref().is_some_and(|probe| probe.probe.tier == LAST_GENERAL_TIER);
+        if is_last && self.open.is_none() && self.connections + self.spared() >= self.most_connections() {
+            return None;
+        }
         let is_general = probe.as_ref().is_none_or(|probe| probe.probe.tier > 1);
         if is_general && !self.tls_tried && self.may_connect() && !self.asked.is_empty() {
             return Some(Question::Tls);
@@ -333,7 +347,29 @@ impl<'a> Conversation<'a> {
     }
 
     pub fn may_connect(&self) -> bool {
-        self.connections < self.identifier.config.max_connections
+        self.connections < self.most_connections()
+    }
+
+    fn most_connections(&self) -> u8 {
+        self.identifier.config.max_connections
+    }
+
+    /// Whether what came first was text: then questions in other protocols' bytes only cost connections.
+    fn speaks_in_words(&self) -> bool {
+        let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+        !self.first_words.is_empty() && self.first_words.iter().all(is_text)
+    }
+
+    /// Whether the server closed before it was asked anything: then no question is heard.
+    fn hangs_up_unasked(&self) -> bool {
+        self.unanswered.contains("banner closed")
+    }
+
+    /// Connections kept for what is tried last: an old hello where all made the server hang up, and one question more
+    /// where nothing did.
+    fn spared(&self) -> u8 {
+        let is_mixed = self.endings.closed > 0 && self.endings.silent > 0;
+        u8::from(!is_mixed && self.first_words.is_empty() && self.tls.is_none())
     }
 
     async fn ask(&mut self, question: Question) {
@@ -436,7 +472,15 @@ impl<'a> Conversation<'a> {
             }
             // The server had closed meanwhile; that says nothing about the question.
         }
-        let mut connection = self.connect().await?;
+        let mut connection = match self.connect_and_wait().await {
+            Ok(connection) => connection,
+            Err(Some(reply)) if !reply.bytes.is_empty() => {
+                self.learn(BANNER, &reply);
+                return None;
+            }
+            Err(Some(_)) => self.connect().await?,
+            Err(None) => return None,
+        };
         if greets {
             let greeting = connection.read(self.patience_for_greeting(), self.deadline).await;
             if greeting.end == End::Closed {
@@ -541,16 +585,17 @@ impl<'a> Conversation<'a> {
         self.wants_tls |= !self.inside_tls && asks_for_tls(&reply.bytes);
     }
 
-    /// Files how a question ended that got no byte, if any entry wants to know.
+    /// Files how a question ended that got no byte.
     fn learn_ending(&mut self, id: &str, end: End) {
-        let ending: &[u8] = match end {
-            End::Closed => b"closed",
-            End::Silent => b"silent",
+        let ending = match end {
+            End::Closed => "closed",
+            End::Silent => "silent",
             _ => return,
         };
+        self.unanswered.insert(format!("{id} {ending}"));
         let name = format!("end.{id}");
         if self.identifier.database.index().reads(&name) {
-            self.fields.add(id, &name, ending);
+            self.fields.add(id, &name, ending.as_bytes());
         }
     }
 

@@ -155,6 +155,7 @@ impl Conversation<'_> {
         self.search = Search::default();
         self.learn_certificate();
         self.asked.clear();
+        self.unanswered.clear();
         self.listened = false;
         self.parked.clear();
         self.choice = None;
@@ -207,7 +208,10 @@ impl Conversation<'_> {
     /// Asks as clients of long ago did, and reads what comes in the clear: version, cipher, certificate.
     async fn ask_old_tls(&mut self) {
         let until = self.deadline.min(Instant::now() + Duration::from_secs(2) + 4 * self.rtt());
-        for newest in [0x0303, 0x0300] {
+        // The older one is understood by more of them, where there is a connection for one alone.
+        let left = self.identifier.config.max_connections.saturating_sub(self.connections);
+        let offers: &[u16] = if left > 1 { &[0x0303, 0x0300] } else { &[0x0300] };
+        for &newest in offers {
             if !self.may_connect() {
                 return;
             }

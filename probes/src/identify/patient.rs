@@ -20,8 +20,8 @@ use crate::database::ProbeRef;
 const LATE_GREETING: Duration = Duration::from_secs(6);
 /// How long a greeting may take where one is usual, before TLS is tried beside the waiting connection.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// How long a server is listened to that hung up on all that was said to it.
-const LONGER: Duration = Duration::from_secs(2);
+/// How long a server may take to greet that hung up on what was said to it first.
+const LONGER: Duration = Duration::from_secs(1);
 /// How long a server that takes one client at a time may need to take the next.
 const TURNOVER: Duration = Duration::from_millis(100);
 /// Questions asked once more, each on the only connection that is open.
@@ -100,17 +100,19 @@ impl Conversation<'_> {
         }
     }
 
-    /// Whatever was said made the server hang up, and saying nothing did not: it may only want more time to greet.
-    pub async fn listen_longer(&mut self) {
+    /// A connection for a question on which nothing was said yet. Where the question before made the server hang up, and
+    /// saying nothing did not, it may only want more time to greet: it gets that first.
+    pub async fn connect_and_wait(&mut self) -> Result<Connection, Option<Reply>> {
+        let mut connection = self.connect().await.ok_or(None)?;
         let may_greet = self.let_us_listen && self.endings.closed > 0 && self.endings.silent == 0;
-        if !may_greet || self.choice.is_some() || self.tls.is_some() || !self.first_words.is_empty() {
-            return;
+        if self.waited || !may_greet || self.inside_tls || self.tls.is_some() || !self.first_words.is_empty()
+        {
+            return Ok(connection);
         }
-        let Some(mut connection) = self.connect().await else { return };
+        self.waited = true;
         let patience = Patience { first: LONGER + 4 * self.rtt(), ..self.patience() };
         let reply = connection.read(patience, self.deadline).await;
-        self.learn(BANNER, &reply);
-        self.understand();
+        if reply.end == End::Silent { Ok(connection) } else { Err(Some(reply)) }
     }
 
     /// Asks the best questions again, one connection after the other: a server that serves one client at a time did not
@@ -121,7 +123,7 @@ impl Conversation<'_> {
             return;
         }
         let most = self.identifier.most_daring();
-        let questions = self.identifier.plan.questions(self.endpoint.port, most);
+        let questions = self.identifier.plan.questions(self.endpoint.port, most, &self.unanswered);
         // The first one had its connection for itself.
         let again: Vec<ProbeRef> = questions.skip(1).take(MAX_REPEATED).cloned().collect();
         for probe in again {

@@ -134,11 +134,19 @@ impl Plan {
         }
     }
 
-    /// Questions for this port, best first: those of its usual services, then the general ones.
-    pub fn questions(&self, port: u16, most: Safety) -> impl Iterator<Item = &ProbeRef> {
+    /// Questions for this port, best first: those of its usual services, then the general ones that no earlier ending
+    /// rules out.
+    pub fn questions<'a>(
+        &'a self,
+        port: u16,
+        most: Safety,
+        endings: &'a HashSet<String>,
+    ) -> impl Iterator<Item = &'a ProbeRef> {
         let usual = self.usual.get(&port).into_iter().flatten();
         let may = move |probe: &&ProbeRef| probe.probe.safety <= most && probe.may_go_to(port);
-        usual.chain(&self.general).filter(may)
+        let is_open =
+            |probe: &&ProbeRef| !probe.probe.unless.iter().any(|ending| endings.contains(ending.as_str()));
+        usual.chain(self.general.iter().filter(is_open)).filter(may)
     }
 
     /// Whether the port's usual service waits for the client to speak.
