@@ -63,7 +63,8 @@ impl From<ScanError> for Failure {
             ScanError::NoInterface(_)
             | ScanError::Ports(_)
             | ScanError::RateZero
-            | ScanError::NeedsRawSockets { .. } => Self::usage(error.to_string()),
+            | ScanError::NeedsRawSockets { .. }
+            | ScanError::VlanNeedsEthernet { .. } => Self::usage(error.to_string()),
             ScanError::Targets(error) => error.into(),
             ScanError::NoSourcePorts { first } => Self::usage(format!(
                 "no free source ports from {first} on; name another first one with --source-port"
