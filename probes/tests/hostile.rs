@@ -43,6 +43,9 @@ async fn a_dripping_banner_is_a_trap() {
     let server = serve(|_| Script::Drip(b"z".to_vec(), Duration::from_millis(20))).await;
     let service = identify(server.port()).await;
     assert_eq!(service.verdict, Verdict::Tarpit, "{service:?}");
+    let slow = serve(|_| Script::Drip(b"z".to_vec(), Duration::from_millis(700))).await;
+    let service = identify(slow.port()).await;
+    assert_eq!(service.verdict, Verdict::Tarpit, "{service:?}");
 }
 
 #[tokio::test]

@@ -213,6 +213,7 @@ impl<'a> Conversation<'a> {
         self.ask_all().await;
         if self.choice.is_none() && self.endings.endless + self.endings.dripping == 0 {
             self.await_late_greeting().await;
+            self.await_drops().await;
             self.understand();
             if self.choice.is_none() {
                 self.ask_one_at_a_time().await;

@@ -22,6 +22,9 @@ const LATE_GREETING: Duration = Duration::from_secs(6);
 const HEAD_START: Duration = Duration::from_secs(1);
 /// How long a server may take to greet that hung up on what was said to it first.
 const LONGER: Duration = Duration::from_secs(1);
+/// Not more than this was said by whom further drops are awaited from, each for so long.
+const MOST_OF_A_DROP: usize = 4;
+const DROP: Duration = Duration::from_millis(1_200);
 /// How long a server that takes one client at a time may need to take the next.
 const TURNOVER: Duration = Duration::from_millis(100);
 /// Questions asked once more, each on the only connection that is open.
@@ -97,6 +100,26 @@ impl Conversation<'_> {
         }
         for (id, reply) in replies {
             self.learn(&id, &reply);
+        }
+    }
+
+    /// Where the first words were a byte or two, more may come in drops: a trap that lets one go now and then.
+    pub async fn await_drops(&mut self) {
+        if self.first_words.is_empty() || self.first_words.len() > MOST_OF_A_DROP {
+            return;
+        }
+        let open = match self.open.take() {
+            Some(Open::Greeted(connection) | Open::Idle(connection)) => Some(connection),
+            other => {
+                self.open = other;
+                None
+            }
+        };
+        let Some(mut connection) = (if open.is_some() { open } else { self.connect().await }) else { return };
+        let patience = Patience { first: DROP, quiet: DROP, whole: 5 * DROP };
+        let reply = connection.read(patience, self.deadline).await;
+        if reply.end == End::Dripping {
+            self.learn(BANNER, &reply);
         }
     }
 

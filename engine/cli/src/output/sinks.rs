@@ -109,6 +109,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Whether any of them is a file.
+    pub(crate) fn has_files(&self) -> bool {
+        self.forms.iter().any(|(_, path)| path.is_some())
+    }
+
     /// Opens them; files of these names are emptied.
     pub(crate) fn open(self) -> Result<Output, Failure> {
         let forms = self.forms.iter();

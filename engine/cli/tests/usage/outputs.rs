@@ -48,6 +48,17 @@ fn a_refused_scan_leaves_the_results_of_the_last_one() {
 }
 
 #[test]
+fn what_writes_no_file_says_so() {
+    for flag in ["--dry-run", "--offline"] {
+        refused(
+            &["scan", "127.0.0.1", "-p", "1", flag, "-oX", "/nonexistent/x.xml"],
+            2,
+            &["standard output"],
+        );
+    }
+}
+
+#[test]
 fn an_output_that_fails_takes_no_other_with_it() {
     let mut scan = Scanned::new();
     let output = scan.command.stdout(full()).output().expect("the binary runs");

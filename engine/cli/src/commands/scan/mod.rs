@@ -98,6 +98,12 @@ impl Plan {
         identifier: Option<Arc<Identifier>>,
         identify: bool,
     ) -> Result<(), Failure> {
+        let wanted = Output::choose(how.output)?;
+        if (how.send.offline || how.send.dry_run) && wanted.has_files() {
+            return Err(Failure::usage(
+                "--offline and --dry-run print to standard output alone: redirect it, as with `> FILE`",
+            ));
+        }
         if how.send.offline {
             let Part { index, count } = self.shard;
             return Offline::measure(&self.config, index, count)?.print(how.output);
@@ -106,7 +112,6 @@ impl Plan {
             return offline::list(&self.config, how.output);
         }
         how.stop_file.must_be_absent()?;
-        let wanted = Output::choose(how.output)?;
         let run = Run {
             started_at_ms: clock::now(),
             ports: self.config.ports.clone(),

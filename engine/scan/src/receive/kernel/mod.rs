@@ -58,11 +58,11 @@ impl KernelReceiver {
         Ok(Self { ring, counts, reported: [0; Count::ALL.len()], ledger, _link: link })
     }
 
-    /// Where closed ports take no room: enough for the first answer of every host, and for the open ports of some tenths
-    /// of a second.
+    /// Where closed ports take no room: enough for the first answer of every host, and for the open ports of a tenth of a
+    /// second. The memory counts twice, being mapped so.
     fn ring_bytes(ledger: &Ledger) -> u32 {
         let records = ledger.hosts().saturating_mul(64).next_power_of_two();
-        records.clamp(4 << 20, u64::from(Self::RING_BYTES)) as u32
+        records.clamp(2 << 20, u64::from(Self::RING_BYTES)) as u32
     }
 
     /// From here on closed ports are noted for this tally, if it is of the space that the ledger is about.
