@@ -70,6 +70,16 @@ fn greets(family: &Family) -> bool {
     family.probes.iter().any(|probe| probe.greets) || !is_asked && examples.any(is_unasked)
 }
 
+/// When a question is asked of ports that are nobody's usual ones: imported ones, which somebody has asked for, come before
+/// ours of single protocols, of which there are more than connections.
+fn turn(probe: &ProbeRef) -> u8 {
+    match (&probe.foreign, probe.probe.tier) {
+        (None, LAST_GENERAL_TIER) => 2,
+        (None, _) => 0,
+        (Some(_), _) => 1,
+    }
+}
+
 impl Plan {
     pub fn new(database: &Database) -> Self {
         let mut plan = Self {
@@ -86,6 +96,7 @@ impl Plan {
         for probe in database.probes() {
             plan.place(database, &probe);
         }
+        plan.general.sort_by_key(turn);
         for family in database.families() {
             let service: Arc<str> = Arc::from(family.service.as_str());
             if greets(family) {
