@@ -17,6 +17,7 @@ mod os_hint;
 pub(crate) mod pages;
 mod patient;
 mod plan;
+mod question;
 mod ssh;
 mod starttls;
 mod tds;
