@@ -62,6 +62,9 @@ pub(crate) enum Command {
     Job(JobArgs),
     /// Find the highest rate that a path takes without loss
     Tune(TuneArgs),
+    /// Make one scan of `tune`, which starts this itself and says on standard input what to do
+    #[command(hide = true)]
+    Measure(MeasureArgs),
     /// Tell whether this host can scan
     Selftest(SelftestArgs),
     /// Print completions for a shell
@@ -424,6 +427,16 @@ pub(crate) struct JobArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct MeasureArgs {
+    /// Which way probes leave
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) backend: Backend,
+    /// Go without the sandbox
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct TuneArgs {
     #[command(flatten)]
     pub(crate) targets: TargetArgs,
@@ -436,6 +449,8 @@ pub(crate) struct TuneArgs {
     /// Which way probes leave [default: auto]
     #[arg(long, env = "PORTREEVE_BACKEND", value_name = "NAME", help_heading = "Sending")]
     pub(crate) backend: Option<Backend>,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     /// Only measure; keep nothing
     #[arg(long, help_heading = "Output")]
     pub(crate) dry_run: bool,

@@ -4,9 +4,11 @@ use std::fmt;
 
 use portreeve_agent::AgentError;
 use portreeve_scan::{PortError, ScanError, TargetError};
+use serde::{Deserialize, Serialize};
 
 /// The exit codes, as the help tells them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Exit {
     /// Something failed while it ran.
     Failure = 1,

@@ -87,6 +87,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Job(arguments) => commands::job::job(arguments),
         Command::Manual { folder } => commands::manual::manual(folder.as_deref()),
         Command::Scan(arguments) => commands::scan::scan(arguments, &settings.scan, &user, &stop_file),
+        Command::Measure(arguments) => commands::tune::measure(arguments),
         Command::Tune(arguments) => commands::tune::tune(arguments, &settings.scan, &stop_file),
         Command::Selftest(arguments) => commands::selftest::selftest(arguments),
     }

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     net::{TcpListener, UdpSocket},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -134,6 +134,52 @@ fn every_thread_of_a_scan_is_confined() {
             .spawn()
             .expect("it runs");
     wait_until_it_scans(child.id());
+    let statuses = statuses_of_threads(&mut child);
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    for status in &statuses {
+        assert_confined(status);
+    }
+}
+
+/// `tune` keeps the right to open sockets, and so is not the one that reads answers.
+#[test]
+fn a_step_of_tune_is_made_by_a_confined_process_that_ends_with_its_order() {
+    let mut child = command(&["measure", "--backend", "connect"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let order = r#"{"ranges":[["127.0.0.1","127.0.0.1"]],"ports":{"first":20000,"count":9000},"rate_pps":50,
+        "retries":0,"counts_hosts":true,"interface":null}"#;
+    let mut stdin = child.stdin.take().expect("piped");
+    writeln!(stdin, "{}", order.replace('\n', "")).expect("it reads");
+    let confined = |status: &str| status.contains("Seccomp:\t2");
+    let statuses = loop {
+        let statuses = statuses_of_threads(&mut child);
+        if statuses.iter().all(|status| confined(status)) {
+            break statuses;
+        }
+    };
+    for status in &statuses {
+        assert_confined(status);
+    }
+    drop(stdin);
+    let output = child.wait_with_output().expect("ended");
+    assert!(output.status.success());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+    assert_eq!(told["found"]["targets"], 9_000, "{told}");
+    assert!(told["found"]["answered"].as_u64().is_some_and(|answered| answered < 9_000), "not all: {told}");
+
+    let mut child = command(&["measure"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut told = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut told).expect("text");
+    assert!(told.contains("`tune` starts this"), "{told}");
+    child.wait().expect("ended");
+}
+
+/// What the kernel says of the threads of a process, once there are several.
+fn statuses_of_threads(child: &mut Child) -> Vec<String> {
     let tasks = format!("/proc/{}/task", child.id());
     let mut threads = Vec::new();
     while threads.len() < 3 {
@@ -141,13 +187,11 @@ fn every_thread_of_a_scan_is_confined() {
         thread::sleep(Duration::from_millis(20));
         threads = fs::read_dir(&tasks).expect("threads").filter_map(Result::ok).collect();
     }
-    let statuses: Vec<String> =
-        threads.iter().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok()).collect();
-    child.kill().expect("killed");
-    child.wait().expect("ended");
-    for status in statuses {
-        let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), (Some("1"), Some("2")), "{status}");
-        assert_eq!(value("CapEff:"), Some("0000000000000000"), "{status}");
-    }
+    threads.iter().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok()).collect()
+}
+
+fn assert_confined(status: &str) {
+    let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), (Some("1"), Some("2")), "{status}");
+    assert_eq!(value("CapEff:"), Some("0000000000000000"), "{status}");
 }

@@ -62,10 +62,11 @@ impl EchoCookie {
 }
 
 impl CookieKey {
-    /// Bits that tell the kinds of cookies apart; a SYN's ports are below them.
-    pub(crate) const ECHO: u64 = 1 << 32;
-    const SCTP: u64 = 1 << 33;
-    pub(crate) const TIMESTAMP: u64 = 1 << 34;
+    /// What stands for ports in the cookies of ICMP: no scan sends from port 0.
+    pub(crate) const ECHO: u32 = 1;
+    pub(crate) const TIMESTAMP: u32 = 2;
+    /// Tells an INIT from a SYN; over IPv4 the address is below it.
+    const SCTP: u64 = 1 << 32;
 
     /// A key that nobody can guess, from the kernel.
     pub(crate) fn random() -> io::Result<Self> {
@@ -84,19 +85,19 @@ impl CookieKey {
     /// The sequence number of a SYN from `source` to `destination`.
     #[inline]
     pub(crate) fn syn(&self, source: (IpAddr, u16), destination: (IpAddr, u16)) -> u32 {
-        let ports = u64::from(source.1) << 16 | u64::from(destination.1);
-        self.hash(source.0, destination.0, ports) as u32
+        self.hash(source.0, destination.0, ports(source.1, destination.1), 0) as u32
     }
 
     /// Replaces each destination, `address << 16 | port`, by a number whose low 32 bits are the sequence number of a SYN to
     /// it from `source`: what [`CookieKey::syn`] says one by one, in a quarter of the time.
     pub(crate) fn syns_v4(self, source: (Ipv4Addr, u16), row: &mut [u64]) {
-        let (address, port) = (u64::from(source.0.to_bits()) << 32, u64::from(source.1) << 16);
+        let (begun, port) = (self.begun(source.0.into()), u64::from(source.1) << 16);
         wide(
             #[inline(always)]
             || {
                 for number in row {
-                    *number = siphash13(self.key, [address | *number >> 16, port | *number & 0xffff]);
+                    let word = *number >> 16 << 32 | port | *number & 0xffff;
+                    *number = finish(absorb_begun(begun, word), 2);
                 }
             },
         );
@@ -105,20 +106,20 @@ impl CookieKey {
     /// Identifier and sequence number of an echo request.
     #[inline]
     pub(crate) fn echo(&self, source: IpAddr, destination: IpAddr, attempt: u8) -> EchoCookie {
-        Self::icmp(self.hash(source, destination, Self::ECHO), attempt)
+        Self::icmp(self.hash(source, destination, Self::ECHO, 0), attempt)
     }
 
     /// Identifier and sequence number of a timestamp request.
     #[inline]
     pub(crate) fn timestamp(&self, source: IpAddr, destination: IpAddr, attempt: u8) -> EchoCookie {
-        Self::icmp(self.hash(source, destination, Self::TIMESTAMP), attempt)
+        Self::icmp(self.hash(source, destination, Self::TIMESTAMP, 0), attempt)
     }
 
     /// The Initiate Tag of an INIT from `source` to `destination`; never 0, which has a meaning of its own.
     #[inline]
     pub(crate) fn sctp(&self, source: (IpAddr, u16), destination: (IpAddr, u16)) -> u32 {
-        let ports = u64::from(source.1) << 16 | u64::from(destination.1);
-        (self.hash(source.0, destination.0, Self::SCTP | ports) as u32).max(1)
+        let ports = ports(source.1, destination.1);
+        (self.hash(source.0, destination.0, ports, Self::SCTP) as u32).max(1)
     }
 
     #[inline]
@@ -135,8 +136,17 @@ impl CookieKey {
         initial_state(self.key)
     }
 
-    /// What follows so many words of a message: their length in bytes. Over IPv4 there are two, `source << 32 |
-    /// destination` and both ports likewise in 16 bits each; over IPv6 five, the halves of both addresses and the ports.
+    /// The state once our address is taken in, and what the next round does to its first half, which no word changes.
+    pub(crate) fn begun(&self, source: IpAddr) -> [u64; 4] {
+        let state = self.initial_state();
+        begin_round(match source {
+            IpAddr::V4(source) => absorb(state, source.to_bits().into()),
+            IpAddr::V6(source) => words(source.into()).into_iter().fold(state, absorb),
+        })
+    }
+
+    /// What follows so many words of a message: their length in bytes. Over IPv4 there are two, our address and
+    /// `destination << 32 | source port << 16 | destination port`; over IPv6 five, the halves of both addresses and the ports.
     pub(crate) const fn last_word(words: usize) -> u64 {
         (words as u64 * 8) << 56
     }
@@ -148,13 +158,13 @@ impl CookieKey {
 
     #[expect(clippy::inline_always, reason = "where the family is known, two words are left of it")]
     #[inline(always)]
-    fn hash(&self, source: IpAddr, destination: IpAddr, rest: u64) -> u64 {
+    fn hash(&self, source: IpAddr, destination: IpAddr, ports: u32, protocol: u64) -> u64 {
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
-                siphash13(self.key, [addresses, rest])
+                let rest = u64::from(destination.to_bits()) << 32 | u64::from(ports);
+                siphash13(self.key, [protocol | u64::from(source.to_bits()), rest])
             }
-            _ => self.hash_v6(source, destination, rest),
+            _ => self.hash_v6(source, destination, protocol | u64::from(ports)),
         }
     }
 
@@ -168,6 +178,11 @@ impl std::fmt::Debug for CookieKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CookieKey(secret)")
     }
+}
+
+#[inline]
+fn ports(source: u16, destination: u16) -> u32 {
+    u32::from(source) << 16 | u32::from(destination)
 }
 
 fn words(address: IpAddr) -> [u64; 2] {
@@ -186,20 +201,34 @@ fn siphash13<const WORDS: usize>(key: [u64; 2], words: [u64; WORDS]) -> u64 {
     for word in words {
         state = absorb(state, word);
     }
+    finish(state, WORDS)
+}
+
+/// What comes out of a state that has taken so many words in.
+#[expect(clippy::inline_always, reason = "rows of hashes are compiled for wider vectors")]
+#[inline(always)]
+fn finish(mut state: [u64; 4], words: usize) -> u64 {
     // The last word holds what is left of the message, here nothing, and its length in the top byte.
-    state = absorb(state, CookieKey::last_word(WORDS));
+    state = absorb(state, CookieKey::last_word(words));
     state[2] ^= 0xff;
     for _ in 0..3 {
-        state = sip_round(state);
+        state = end_round(begin_round(state));
     }
     state[0] ^ state[1] ^ state[2] ^ state[3]
 }
 
 #[expect(clippy::inline_always, reason = "rows of hashes are compiled for wider vectors")]
 #[inline(always)]
-fn absorb(mut state: [u64; 4], word: u64) -> [u64; 4] {
+fn absorb(state: [u64; 4], word: u64) -> [u64; 4] {
+    absorb_begun(begin_round(state), word)
+}
+
+/// Takes a word in once the first half of the round is done.
+#[expect(clippy::inline_always, reason = "rows of hashes are compiled for wider vectors")]
+#[inline(always)]
+fn absorb_begun(mut state: [u64; 4], word: u64) -> [u64; 4] {
     state[3] ^= word;
-    state = sip_round(state);
+    state = end_round(state);
     state[0] ^= word;
     state
 }
@@ -217,10 +246,14 @@ fn initial_state([k0, k1]: [u64; 2]) -> [u64; 4] {
 
 #[expect(clippy::inline_always, reason = "rows of hashes are compiled for wider vectors")]
 #[inline(always)]
-fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
-    a = a.wrapping_add(b);
-    b = b.rotate_left(13) ^ a;
-    a = a.rotate_left(32);
+fn begin_round([a, b, c, d]: [u64; 4]) -> [u64; 4] {
+    let a = a.wrapping_add(b);
+    [a.rotate_left(32), b.rotate_left(13) ^ a, c, d]
+}
+
+#[expect(clippy::inline_always, reason = "rows of hashes are compiled for wider vectors")]
+#[inline(always)]
+fn end_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
     c = c.wrapping_add(d);
     d = d.rotate_left(16) ^ c;
     a = a.wrapping_add(d);

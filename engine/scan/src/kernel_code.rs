@@ -4,17 +4,29 @@
 use crate::{
     Permutation,
     cookie::CookieKey,
-    sys::bpf::{Alu, Assembler, Compare, Helper, Label, MapReference, Register, Size},
+    sys::bpf::{Alu, Assembler, Compare, Helper, Label, Register, Size, Table},
 };
 use Register::{Frame, R0, R1, R2, R3, R4, R5};
 
-/// The place in the stack frame where [`look_up`] leaves the number of the entry.
-pub(crate) const KEY: i16 = -4;
+/// The place in the stack frame where [`look_up`] may leave the number of the entry.
+const KEY: i16 = -4;
 
 /// `R0 = address of the entry`, or on to `missing`. Loses R1-R5.
-pub(crate) fn look_up(a: &mut Assembler, table: MapReference, entry: Register, missing: Label) {
+pub(crate) fn look_up(a: &mut Assembler, table: Table, entry: Register, missing: Label) {
+    if table.is_one_value() {
+        a.constant(R0, u64::from(table.entries()));
+        a.jump_if(Compare::AtLeast, entry, R0, missing);
+        a.copy(R1, entry);
+        match table.entry_bytes() {
+            bytes if bytes.is_power_of_two() => a.alu(Alu::ShiftLeft, R1, bytes.trailing_zeros() as i32),
+            bytes => a.alu(Alu::Mul, R1, bytes as i32),
+        }
+        a.map_value(R0, table.map(), 0);
+        a.alu(Alu::Add, R0, R1);
+        return;
+    }
     a.store(Size::Word, Frame, KEY, entry);
-    a.map(R1, table);
+    a.map(R1, table.map());
     a.copy(R2, Frame);
     a.alu(Alu::Add, R2, i32::from(KEY));
     a.call(Helper::MapLookup);
@@ -65,38 +77,80 @@ fn pass(a: &mut Assembler, order: &Permutation, number: Register, rounds: impl I
 /// Puts a word in R0; may use R5.
 pub(crate) type Word<'a> = &'a dyn Fn(&mut Assembler);
 
-/// `R1 = cookie`, 32 bits, of these words. Uses R0-R5.
-pub(crate) fn cookie(a: &mut Assembler, key: &CookieKey, words: &[Word<'_>]) {
-    for (register, word) in [R1, R2, R3, R4].into_iter().zip(key.initial_state()) {
+/// Where the state of the hash is.
+pub(crate) const STATE: [Register; 4] = [R1, R2, R3, R4];
+
+/// `R1-R4 = state` that the hash begins with, the first half of the next round done.
+pub(crate) fn begin_cookie(a: &mut Assembler, key: &CookieKey) {
+    set_state(a, key.initial_state());
+    begin_round(a);
+}
+
+/// `R1-R4 = state`
+pub(crate) fn set_state(a: &mut Assembler, state: [u64; 4]) {
+    for (register, word) in STATE.into_iter().zip(state) {
         a.constant(register, word);
     }
+}
+
+/// Takes words into the state in R1-R4, in which the first half of the next round is done. Uses R0 and R5.
+pub(crate) fn take_in(a: &mut Assembler, words: &[Word<'_>]) {
     for word in words {
         word(a);
-        compress(a);
+        take_in_one(a);
     }
-    a.constant(R0, CookieKey::last_word(words.len()));
-    compress(a);
-    a.alu(Alu::Xor, R3, 0xff);
-    (0..3).for_each(|_| sip_round(a));
-    a.alu(Alu::Xor, R1, R2);
-    a.alu(Alu::Xor, R3, R4);
-    a.alu(Alu::Xor, R1, R3);
-    a.alu32(Alu::Move, R1, R1);
 }
 
 /// Takes the word in R0 in.
-fn compress(a: &mut Assembler) {
-    a.alu(Alu::Xor, R4, R0);
-    sip_round(a);
-    a.alu(Alu::Xor, R1, R0);
+fn take_in_one(a: &mut Assembler) {
+    let [v0, _, _, v3] = STATE;
+    a.alu(Alu::Xor, v3, R0);
+    end_round(a);
+    a.alu(Alu::Xor, v0, R0);
+    begin_round(a);
 }
 
-fn sip_round(a: &mut Assembler) {
-    let [v0, v1, v2, v3] = [R1, R2, R3, R4];
+/// `R1 = cookie`, 32 bits, of the state in R1-R4, which has taken so many words in. Uses R0-R5.
+pub(crate) fn end_cookie(a: &mut Assembler, words: usize) {
+    let [v0, v1, v2, v3] = STATE;
+    a.constant(R0, CookieKey::last_word(words));
+    a.alu(Alu::Xor, v3, R0);
+    end_round(a);
+    a.alu(Alu::Xor, v0, R0);
+    a.alu(Alu::Xor, v2, 0xff);
+    for _ in 0..2 {
+        begin_round(a);
+        end_round(a);
+    }
+    // The last round but for what cancels out when all four words are added up.
+    a.alu(Alu::Add, v0, v1);
+    rotate(a, v1, 13);
+    a.alu(Alu::Xor, v1, v0);
+    a.alu(Alu::Add, v2, v3);
+    rotate(a, v3, 16);
+    a.alu(Alu::Xor, v3, v2);
+    rotate(a, v3, 21);
+    a.alu(Alu::Add, v2, v1);
+    rotate(a, v1, 17);
+    a.alu(Alu::Xor, v1, v3);
+    // The low half of `v2 ^ rotate(v2, 32)`.
+    a.alu(Alu::Xor, v1, v2);
+    a.alu(Alu::ShiftRight, v2, 32);
+    a.alu(Alu::Xor, v1, v2);
+    a.alu32(Alu::Move, R1, v1);
+}
+
+/// The half of a round that no word changes.
+fn begin_round(a: &mut Assembler) {
+    let [v0, v1, ..] = STATE;
     a.alu(Alu::Add, v0, v1);
     rotate(a, v1, 13);
     a.alu(Alu::Xor, v1, v0);
     rotate(a, v0, 32);
+}
+
+fn end_round(a: &mut Assembler) {
+    let [v0, v1, v2, v3] = STATE;
     a.alu(Alu::Add, v2, v3);
     rotate(a, v3, 16);
     a.alu(Alu::Xor, v3, v2);
@@ -117,14 +171,65 @@ fn rotate(a: &mut Assembler, register: Register, left: i32) {
     a.alu(Alu::Or, register, R5);
 }
 
-/// `sum = internet checksum of the sum`, which must be below 2³⁶. `scratch` is lost.
+/// `sum = internet checksum of the sum`, which must be below 2³⁶, in the lower 16 bits; those above mean nothing. `scratch`
+/// is lost.
 pub(crate) fn finish_checksum(a: &mut Assembler, sum: Register, scratch: Register) {
     // 36 bits fold to 21, to 17, to 16.
-    for _ in 0..3 {
+    for fold in 0..3 {
         a.copy(scratch, sum);
         a.alu(Alu::ShiftRight, scratch, 16);
-        a.alu(Alu::And, sum, 0xffff);
+        if fold < 2 {
+            a.alu(Alu::And, sum, 0xffff);
+        }
         a.alu(Alu::Add, sum, scratch);
     }
     a.alu(Alu::Xor, sum, 0xffff);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::atomic::Ordering::Relaxed};
+
+    use super::*;
+    use crate::{
+        sys::bpf::{Program, SharedArray},
+        testing::may_use_bpf,
+    };
+
+    type New = fn(&str, u32, u32) -> io::Result<SharedArray>;
+
+    /// What is in the first word of an entry, or -1.
+    fn found(table: &SharedArray, entry: u64) -> i32 {
+        let mut a = Assembler::new();
+        let missing = a.label();
+        a.constant(R3, entry);
+        look_up(&mut a, table.table(), R3, missing);
+        a.load(Size::Double, R0, R0, 0);
+        a.exit();
+        a.place(missing);
+        a.copy(R0, -1);
+        a.exit();
+        let program = Program::load("pr_test", a).expect("the verifier agrees");
+        program.run_once(&mut vec![0; 64]).expect("runs") as i32
+    }
+
+    #[test]
+    fn entries_are_found_whether_the_kernel_makes_one_value_of_them_or_many() {
+        if !may_use_bpf() {
+            return;
+        }
+        for (new, is_one) in [(SharedArray::new as New, true), (SharedArray::of_values as New, false)] {
+            for words_each in [1, 2, 3, 5] {
+                let table = new("pr_test", 100, words_each).expect("map");
+                assert_eq!(table.table().is_one_value(), is_one);
+                for (place, word) in table.iter().enumerate() {
+                    word.store(place as u64 / u64::from(words_each) + 7, Relaxed);
+                }
+                for entry in [0, 1, 63, 99] {
+                    assert_eq!(found(&table, entry), entry as i32 + 7, "{words_each} words");
+                }
+                assert_eq!((found(&table, 100), found(&table, u64::from(u32::MAX))), (-1, -1));
+            }
+        }
+    }
 }

@@ -51,6 +51,8 @@ mod summary;
 mod suspicion;
 pub mod sys;
 pub mod targets;
+#[cfg(test)]
+mod testing;
 mod transmit;
 
 pub use checkpoint::{Checkpoint, Page};

@@ -58,6 +58,11 @@ impl Permutation {
         self.len == 0
     }
 
+    /// Whether one pass through the network always ends below `len`.
+    pub(crate) fn is_without_walks(&self) -> bool {
+        self.len == 1 << (self.low_bits + self.high_bits)
+    }
+
     /// The number at `position`; `None` from `len` on.
     #[inline]
     pub fn at(&self, position: u64) -> Option<u64> {

@@ -390,11 +390,10 @@ mod tests {
     use std::sync::Arc;
 
     use crossbeam_channel::{Receiver, unbounded};
-    use nix::unistd::Uid;
     use portreeve_model::Timestamp;
 
     use super::*;
-    use crate::{Clock, Control, TargetSetBuilder, receive::Passing};
+    use crate::{Clock, Control, TargetSetBuilder, receive::Passing, testing::may_use_bpf};
 
     fn space() -> ProbeSpace {
         let targets = TargetSetBuilder::new().include("10.99.0.0/24").and_then(TargetSetBuilder::build);
@@ -456,13 +455,7 @@ mod tests {
     /// A short stretch of a scan too long for its programs to note when they send.
     #[test]
     fn times_that_no_program_keeps_are_unknown() {
-        if !Uid::effective().is_root() {
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "BPF tests need root, and CI runs them all"
-            );
-            eprintln!("skipped: making BPF maps needs root");
+        if !may_use_bpf() {
             return;
         }
         let memory = TallyMemory::new(Tally::TIMED_TARGETS + 1, 256).expect("maps");

@@ -28,6 +28,7 @@ pub mod confine;
 mod fallback_tests;
 mod filter;
 mod interface;
+mod interrupt;
 #[cfg(test)]
 mod layer3_tests;
 mod mapping;
@@ -47,6 +48,7 @@ use std::{io, time::Duration};
 
 pub use filter::ReplyFilter;
 pub use interface::{Interface, LinkKind, sent_packets, transmit_queues};
+pub(crate) use interrupt::Interruptible;
 pub(crate) use priority::give_way;
 pub use raw_ip::RawIpBatch;
 pub use reserve::{OnReply, ReservedPorts};

@@ -122,7 +122,7 @@ fn entries_are_looked_up_and_devices_are_taken() {
     if !may_run() {
         return;
     }
-    let table = SharedArray::new("test_table", 100, 1).expect("map");
+    let table = SharedArray::of_values("test_table", 100, 1).expect("map");
     table[70].store(7, Relaxed);
     let devices = DeviceMap::new("test_devices", &[1]).expect("map");
     let mut a = Assembler::new();

@@ -3,7 +3,7 @@
 //! What answers a probe becomes a record in a ring buffer, or, if all it says is that a port is closed and nobody asks
 //! for closed ports, a bit in the tally ([`ledger`]); what only pretends to is counted and dropped where it
 //! arrives, so that a flood of forged replies costs next to nothing; all else goes its usual way, where the packet
-//! ring still waits for UDP, ICMP, IPv6 and whatever has options of its own.
+//! ring still waits for UDP, ICMP and whatever has options or extension headers of its own.
 //!
 //! The stack does not see SYN-ACKs, so it does not reset them either: as with the other backends the scan sends
 //! nothing but its probes.
@@ -13,7 +13,7 @@
 mod ledger;
 mod program;
 
-use std::{io, net::Ipv4Addr, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{io, net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 pub(crate) use self::ledger::Ledger;
 use self::program::{Count, Ingredients};
@@ -41,12 +41,14 @@ impl KernelReceiver {
     /// cannot. Replies count if they come to one of our addresses and ports. With a ledger closed ports are noted there.
     pub(crate) fn attach(
         device: u32,
-        ours: &[Ipv4Addr],
+        ours: &[IpAddr],
         ports: SourcePorts,
         key: &CookieKey,
         ledger: Option<Ledger>,
     ) -> io::Result<Self> {
-        let ring = RingBuffer::new("pr_replies", ledger.as_ref().map_or(Self::RING_BYTES, Self::ring_bytes))?;
+        // Closed ports are noted over IPv4 alone.
+        let notes_all = ledger.as_ref().filter(|_| ours.iter().all(IpAddr::is_ipv4));
+        let ring = RingBuffer::new("pr_replies", notes_all.map_or(Self::RING_BYTES, Self::ring_bytes))?;
         let counts = SharedArray::new("pr_counts", 1, Count::ALL.len() as u32)?;
         let ingredients =
             Ingredients { ours, ports, key, ring: &ring, counts: &counts, ledger: ledger.as_ref() };

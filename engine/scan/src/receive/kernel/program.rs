@@ -1,13 +1,14 @@
 //! The receiving program, emitted for one scan and device.
 //!
-//! R6 is the context, R7 the frame, R8 its length behind the link header, R9 the record.
+//! R6 is the context, R7 the frame, R8 its length behind the link header, R9 the record. Each version of IP that we have an
+//! address of has code of its own: where things are is constant in it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::Ledger;
 use crate::{
     cookie::{CookieKey, SourcePorts},
-    kernel_code::cookie,
+    kernel_code::{Word as CookieWord, begin_cookie, end_cookie, set_state, take_in},
     sys::bpf::{
         Action, Alu, Assembler, Atomic, Bits, Compare, Helper, Label, Register, RingBuffer, SharedArray, Size,
     },
@@ -38,7 +39,7 @@ impl Count {
 /// All that the program is made of.
 pub(super) struct Ingredients<'a> {
     /// Our addresses on the device; without any, all replies go their usual way.
-    pub(super) ours: &'a [Ipv4Addr],
+    pub(super) ours: &'a [IpAddr],
     pub(super) ports: SourcePorts,
     pub(super) key: &'a CookieKey,
     pub(super) ring: &'a RingBuffer,
@@ -63,11 +64,40 @@ pub(super) mod frame {
     pub const FLAGS: i16 = 47;
     /// End of a TCP header without options.
     pub const END: i16 = 54;
+    /// The same over IPv6, without extension headers. What follows its header is [`V6_LONGER`] bytes further on.
+    pub const V6_PAYLOAD_LENGTH: i16 = 18;
+    pub const V6_NEXT_HEADER: i16 = 20;
+    pub const V6_SOURCE: i16 = 22;
+    pub const V6_DESTINATION: i16 = 38;
+    pub const V6_LONGER: i16 = 20;
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V4,
+    V6,
+}
+
+impl Version {
+    fn of(address: &IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// How much longer its header is than that of IPv4.
+    fn longer(self) -> i16 {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => frame::V6_LONGER,
+        }
+    }
 }
 
 /// As a load sees them on the wire.
 const IPV4: i32 = 0x0800_u16.to_be() as i32;
+const IPV6: i32 = 0x86dd_u16.to_be() as i32;
 const TCP: i32 = 6;
+const V6_HEADER: i32 = 40;
 /// "More fragments", and any offset.
 const FRAGMENTED: i32 = 0x3fff_u16.to_be() as i32;
 pub(super) const RST: i32 = 0x04;
@@ -99,12 +129,21 @@ pub(super) fn emit(ingredients: &Ingredients<'_>) -> Assembler {
     }
     let ends = Ends { pass: a.label(), forged: a.label(), unexpected: a.label() };
     let receiver = Receiver { i: ingredients, ends };
-    receiver.recognise(&mut a);
-    receiver.check(&mut a);
-    if let Some(ledger) = ingredients.ledger {
-        ledger.note(&mut a, *ingredients.ports.range().start());
+    receiver.enter(&mut a);
+    for version in [Version::V4, Version::V6] {
+        if receiver.ours(version).next().is_none() {
+            continue;
+        }
+        let other = a.label();
+        receiver.recognise(&mut a, version, other);
+        receiver.check(&mut a, version);
+        if let Some(ledger) = ingredients.ledger.filter(|_| version == Version::V4) {
+            ledger.note(&mut a, *ingredients.ports.range().start());
+        }
+        receiver.record(&mut a, version);
+        a.place(other);
     }
-    receiver.record(&mut a);
+    a.jump(receiver.ends.pass);
     receiver.leave(&mut a);
     a
 }
@@ -115,59 +154,109 @@ struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// Goes on with TCP over IPv4 to one of our addresses and ports; the rest is others' business.
-    fn recognise(&self, a: &mut Assembler) {
+    /// Our addresses of a version.
+    fn ours(&self, version: Version) -> impl Iterator<Item = IpAddr> + '_ {
+        self.i.ours.iter().copied().filter(move |ours| Version::of(ours) == version)
+    }
+
+    fn enter(&self, a: &mut Assembler) {
         a.copy(R6, R1);
-        a.load(Word, R7, R1, 0);
-        a.load(Word, R2, R1, 4);
+        a.load(Word, R7, R6, 0);
+        self.expect_room(a, frame::END);
+    }
+
+    /// Goes on if the frame has so many bytes.
+    fn expect_room(&self, a: &mut Assembler, bytes: i16) {
+        a.load(Word, R2, R6, 4);
         a.copy(R3, R7);
-        a.alu(Alu::Add, R3, i32::from(frame::END));
+        a.alu(Alu::Add, R3, i32::from(bytes));
         a.jump_if(Greater, R3, R2, self.ends.pass);
-        for (size, at, expected) in [
-            (Half, frame::ETHER_TYPE, IPV4),
-            // Version 4, and a header of five words: no options.
-            (Byte, frame::IP, 0x45),
-            (Byte, frame::PROTOCOL, TCP),
-        ] {
-            a.load(size, R3, R7, at);
-            a.jump_if(NotEqual, R3, expected, self.ends.pass);
+    }
+
+    /// Goes on with TCP over this version of IP to one of our addresses and ports, its length in R8; with other versions
+    /// goes on at `other`, and the rest is others' business.
+    fn recognise(&self, a: &mut Assembler, version: Version, other: Label) {
+        match version {
+            Version::V4 => self.recognise_v4(a, other),
+            Version::V6 => self.recognise_v6(a, other),
         }
-        a.load(Half, R3, R7, frame::FRAGMENT);
-        a.jump_if(AnySet, R3, FRAGMENTED, self.ends.pass);
-        let ours = a.label();
-        a.load(Word, R3, R7, frame::DESTINATION);
-        a.to_big_endian(R3, Bits::B32);
-        for address in self.i.ours {
-            a.constant(R4, u64::from(address.to_bits()));
-            a.jump_if(Equal, R3, R4, ours);
-        }
-        a.jump(self.ends.pass);
-        a.place(ours);
+        let longer = version.longer();
         let ports = self.i.ports.range();
-        a.load(Half, R3, R7, frame::DESTINATION_PORT);
+        a.load(Half, R3, R7, frame::DESTINATION_PORT + longer);
         a.to_big_endian(R3, Bits::B16);
         a.jump_if(Less, R3, i32::from(*ports.start()), self.ends.pass);
         a.jump_if(Greater, R3, i32::from(*ports.end()), self.ends.pass);
         // What is longer than any answer to a SYN, or shorter, the stack may explain.
+        a.jump_if(Less, R8, SHORT + i32::from(longer), self.ends.pass);
+        a.jump_if(Greater, R8, LONG + i32::from(longer), self.ends.pass);
+    }
+
+    fn recognise_v4(&self, a: &mut Assembler, other: Label) {
+        a.load(Half, R3, R7, frame::ETHER_TYPE);
+        a.jump_if(NotEqual, R3, IPV4, other);
+        // Version 4, and a header of five words: no options.
+        for (at, expected) in [(frame::IP, 0x45), (frame::PROTOCOL, TCP)] {
+            a.load(Byte, R3, R7, at);
+            a.jump_if(NotEqual, R3, expected, self.ends.pass);
+        }
+        a.load(Half, R3, R7, frame::FRAGMENT);
+        a.jump_if(AnySet, R3, FRAGMENTED, self.ends.pass);
+        let known = a.label();
+        a.load(Word, R3, R7, frame::DESTINATION);
+        a.to_big_endian(R3, Bits::B32);
+        for address in self.ours(Version::V4) {
+            a.constant(R4, words(address)[1]);
+            a.jump_if(Equal, R3, R4, known);
+        }
+        a.jump(self.ends.pass);
+        a.place(known);
         a.load(Half, R8, R7, frame::TOTAL_LENGTH);
         a.to_big_endian(R8, Bits::B16);
-        a.jump_if(Less, R8, SHORT, self.ends.pass);
-        a.jump_if(Greater, R8, LONG, self.ends.pass);
+    }
+
+    fn recognise_v6(&self, a: &mut Assembler, other: Label) {
+        a.load(Half, R3, R7, frame::ETHER_TYPE);
+        a.jump_if(NotEqual, R3, IPV6, other);
+        self.expect_room(a, frame::END + frame::V6_LONGER);
+        a.load(Byte, R3, R7, frame::IP);
+        a.alu(Alu::And, R3, 0xf0);
+        a.jump_if(NotEqual, R3, 0x60, self.ends.pass);
+        a.load(Byte, R3, R7, frame::V6_NEXT_HEADER);
+        a.jump_if(NotEqual, R3, TCP, self.ends.pass);
+        let known = a.label();
+        a.load(Double, R3, R7, frame::V6_DESTINATION);
+        a.to_big_endian(R3, Bits::B64);
+        a.load(Double, R4, R7, frame::V6_DESTINATION + 8);
+        a.to_big_endian(R4, Bits::B64);
+        for [upper, lower] in self.ours(Version::V6).map(words) {
+            let next = a.label();
+            a.constant(R5, upper);
+            a.jump_if(NotEqual, R3, R5, next);
+            a.constant(R5, lower);
+            a.jump_if(Equal, R4, R5, known);
+            a.place(next);
+        }
+        a.jump(self.ends.pass);
+        a.place(known);
+        a.load(Half, R8, R7, frame::V6_PAYLOAD_LENGTH);
+        a.to_big_endian(R8, Bits::B16);
+        a.alu(Alu::Add, R8, V6_HEADER);
     }
 
     /// Goes on with SYN-ACKs and RSTs that acknowledge our cookie, and with RSTs that begin at it, as `classify.rs` does.
-    fn check(&self, a: &mut Assembler) {
+    fn check(&self, a: &mut Assembler, version: Version) {
+        let longer = version.longer();
         let (answer, bare, genuine) = (a.label(), a.label(), a.label());
-        a.load(Byte, R1, R7, frame::FLAGS);
+        a.load(Byte, R1, R7, frame::FLAGS + longer);
         a.jump_if(AnySet, R1, RST, answer);
         a.alu(Alu::And, R1, SYN | ACK);
         a.jump_if(NotEqual, R1, SYN | ACK, self.ends.unexpected);
         a.place(answer);
-        cookie(a, self.i.key, &[&addresses, &ports]);
-        a.load(Byte, R3, R7, frame::FLAGS);
+        self.cookie(a, version);
+        a.load(Byte, R3, R7, frame::FLAGS + longer);
         a.alu(Alu::And, R3, RST | ACK);
         a.jump_if(Equal, R3, RST, bare);
-        a.load(Word, R2, R7, frame::ACKNOWLEDGEMENT);
+        a.load(Word, R2, R7, frame::ACKNOWLEDGEMENT + longer);
         a.to_big_endian(R2, Bits::B32);
         // In 32 bits the cookie wraps around as the number does.
         a.alu32(Alu::Add, R1, 1);
@@ -175,18 +264,43 @@ impl Receiver<'_> {
         a.jump(genuine);
         // It answers an acknowledgement, by which hosts are looked for.
         a.place(bare);
-        a.load(Word, R2, R7, frame::SEQUENCE);
+        a.load(Word, R2, R7, frame::SEQUENCE + longer);
         a.to_big_endian(R2, Bits::B32);
         a.alu32(Alu::Add, R1, 0);
         a.jump_if(NotEqual, R1, R2, self.ends.forged);
         a.place(genuine);
     }
 
+    /// `R1 = cookie` of the probe that this answers.
+    fn cookie(&self, a: &mut Assembler, version: Version) {
+        let (ours, rest): (&[CookieWord<'_>], &[CookieWord<'_>]) = match version {
+            Version::V4 => (&[&our_address], &[&target_and_ports]),
+            Version::V6 => (
+                &[&|a| half(a, frame::V6_DESTINATION), &|a| half(a, frame::V6_DESTINATION + 8)],
+                &[&|a| half(a, frame::V6_SOURCE), &|a| half(a, frame::V6_SOURCE + 8), &|a| {
+                    a.copy(R0, 0);
+                    ports(a, frame::V6_LONGER);
+                }],
+            ),
+        };
+        let mut addresses = self.ours(version);
+        match (addresses.next(), addresses.next()) {
+            (Some(only), None) => set_state(a, self.i.key.begun(only)),
+            _ => {
+                begin_cookie(a, self.i.key);
+                take_in(a, ours);
+            }
+        }
+        take_in(a, rest);
+        end_cookie(a, ours.len() + rest.len());
+    }
+
     /// Leaves time and packet in the ring buffer.
-    fn record(&self, a: &mut Assembler) {
+    fn record(&self, a: &mut Assembler, version: Version) {
+        let (short, most) = (SHORT + i32::from(version.longer()), LONG + i32::from(version.longer()));
         let (long, written, full, failed) = (a.label(), a.label(), a.label(), a.label());
-        a.jump_if(NotEqual, R8, SHORT, long);
-        for (bytes, variable) in [(SHORT, false), (LONG, true)] {
+        a.jump_if(NotEqual, R8, short, long);
+        for (bytes, variable) in [(short, false), (most, true)] {
             if variable {
                 a.place(long);
             }
@@ -205,7 +319,7 @@ impl Receiver<'_> {
             if variable {
                 a.copy(R4, R8);
             } else {
-                a.copy(R4, SHORT);
+                a.copy(R4, short);
             }
             a.call(Helper::LoadBytes);
             a.jump_if(NotEqual, R0, 0, failed);
@@ -247,22 +361,40 @@ impl Receiver<'_> {
     }
 }
 
-/// `R0 = our address and the target's`, as the probe's cookie had them.
-fn addresses(a: &mut Assembler) {
+/// `R0 = our address`, as the probe's cookie had it.
+fn our_address(a: &mut Assembler) {
     a.load(Word, R0, R7, frame::DESTINATION);
     a.to_big_endian(R0, Bits::B32);
-    a.alu(Alu::ShiftLeft, R0, 32);
-    a.load(Word, R5, R7, frame::SOURCE);
-    a.to_big_endian(R5, Bits::B32);
-    a.alu(Alu::Or, R0, R5);
 }
 
-/// `R0 = our port and the target's`
-fn ports(a: &mut Assembler) {
-    a.load(Half, R0, R7, frame::DESTINATION_PORT);
-    a.to_big_endian(R0, Bits::B16);
-    a.alu(Alu::ShiftLeft, R0, 16);
-    a.load(Half, R5, R7, frame::SOURCE_PORT);
-    a.to_big_endian(R5, Bits::B16);
-    a.alu(Alu::Or, R0, R5);
+/// `R0 = the target's address, our port and the target's`
+fn target_and_ports(a: &mut Assembler) {
+    a.load(Word, R0, R7, frame::SOURCE);
+    a.to_big_endian(R0, Bits::B32);
+    ports(a, 0);
+}
+
+/// `R0 = R0 << 32 | our port << 16 | the target's`, behind a header that is so much longer.
+fn ports(a: &mut Assembler, longer: i16) {
+    for port in [frame::DESTINATION_PORT, frame::SOURCE_PORT] {
+        a.alu(Alu::ShiftLeft, R0, 16);
+        a.load(Half, R5, R7, port + longer);
+        a.to_big_endian(R5, Bits::B16);
+        a.alu(Alu::Or, R0, R5);
+    }
+}
+
+/// `R0 = half an address over IPv6` that begins there.
+fn half(a: &mut Assembler, at: i16) {
+    a.load(Double, R0, R7, at);
+    a.to_big_endian(R0, Bits::B64);
+}
+
+/// Both halves of an address; over IPv4 it is in the lower.
+fn words(address: IpAddr) -> [u64; 2] {
+    let bits = match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
 }

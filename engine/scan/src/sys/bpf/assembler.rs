@@ -135,6 +135,8 @@ pub enum Helper {
     Processor = 8,
     /// `(map, key, flags) → action`
     RedirectMap = 51,
+    /// `(context, bytes) → 0 or an error`: moves the beginning of what programs keep before the frame.
+    AdjustMeta = 54,
     /// `(context, bytes) → 0 or an error`: moves the end of the frame.
     AdjustTail = 65,
     /// `(map, bytes, 0) → record or 0`

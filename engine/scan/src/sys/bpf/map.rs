@@ -47,14 +47,49 @@ pub(super) fn create(
     unsafe { make(&mut attributes) }
 }
 
+/// The most that is made one value: beyond it the verifier believes no offset.
+const MOST_IN_ONE_VALUE: u64 = 1 << 28;
+
 /// An array map whose entries both sides read and write as they please, word by word.
 ///
-/// With one entry its value has an address that instructions can hold; with several, programs look entries up.
+/// All of it is one value if the kernel allows, whose address instructions can hold; if not, programs look entries up.
 #[derive(Debug)]
 pub struct SharedArray {
     map: OwnedFd,
     memory: Mapping,
     words: usize,
+    table: Table,
+}
+
+/// How programs find the entries of an array.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    map: MapReference,
+    entries: u32,
+    entry_bytes: u32,
+    is_one_value: bool,
+}
+
+impl Table {
+    /// The map.
+    pub fn map(self) -> MapReference {
+        self.map
+    }
+
+    /// How many entries there are.
+    pub fn entries(self) -> u32 {
+        self.entries
+    }
+
+    /// The size of an entry.
+    pub fn entry_bytes(self) -> u32 {
+        self.entry_bytes
+    }
+
+    /// Whether all entries are one value of the map; else each is one.
+    pub fn is_one_value(self) -> bool {
+        self.is_one_value
+    }
 }
 
 // SAFETY: the memory is only read and written as atomic words through a shared reference.
@@ -63,10 +98,37 @@ unsafe impl Sync for SharedArray {}
 impl SharedArray {
     /// `entries` values of `words_each` 64-bit words, all zero.
     pub fn new(label: &str, entries: u32, words_each: u32) -> io::Result<Self> {
+        let bytes = u64::from(entries) * u64::from(words_each) * 8;
+        if bytes > MOST_IN_ONE_VALUE {
+            return Self::of_values(label, entries, words_each);
+        }
+        match create(label, Kind::Array, 4, bytes as u32, 1, MAPPABLE) {
+            Ok(map) => Self::map(map, entries, words_each, true),
+            // Some kernels have no values beyond what `kmalloc` gives.
+            Err(error) if error.raw_os_error() == Some(libc::E2BIG) => {
+                Self::of_values(label, entries, words_each)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same with a value for each entry.
+    pub fn of_values(label: &str, entries: u32, words_each: u32) -> io::Result<Self> {
         let map = create(label, Kind::Array, 4, words_each * 8, entries, MAPPABLE)?;
+        Self::map(map, entries, words_each, entries == 1)
+    }
+
+    fn map(map: OwnedFd, entries: u32, words_each: u32, is_one_value: bool) -> io::Result<Self> {
         let words = entries as usize * words_each as usize;
         let memory = Mapping::new(&map, (words * 8).next_multiple_of(page_bytes()))?;
-        Ok(Self { map, memory, words })
+        let reference = MapReference(map.as_raw_fd());
+        let table = Table { map: reference, entries, entry_bytes: words_each * 8, is_one_value };
+        Ok(Self { map, memory, words, table })
+    }
+
+    /// How programs find entries.
+    pub fn table(&self) -> Table {
+        self.table
     }
 
     /// The name of the map for instructions.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`Assembler`] | registers, labels, helpers and map references in, instructions out; pure |
 //! | [`SharedArray`] | an array map that program and user space both see as plain words |
+//! | [`Table`] | how programs find the entries of such an array |
 //! | [`DeviceMap`] | devices that a program may redirect frames to |
 //! | [`RingBuffer`] | records from a program, in order |
 //! | [`Program`] | a loaded XDP program, to be attached or to be run over live frames |
@@ -27,7 +28,7 @@ pub use assembler::{
     Size,
 };
 pub use link::{Link, XdpMode};
-pub use map::{DeviceMap, SharedArray, processors};
+pub use map::{DeviceMap, SharedArray, Table, processors};
 pub use program::{Action, LoadError, Program};
 pub use ring_buffer::RingBuffer;
 

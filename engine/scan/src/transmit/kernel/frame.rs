@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     cookie::{CookieKey, EchoCookie},
-    kernel_code::{Word as CookieWord, cookie, finish_checksum},
+    kernel_code::{STATE, Word as CookieWord, end_cookie, finish_checksum, take_in},
     probe::{Emitter, MAX_FRAME_BYTES, Mould, Payloads},
     sys::bpf::{Alu, Assembler, Bits, Compare, Register, Size},
 };
@@ -69,6 +69,14 @@ impl Family {
         }
     }
 
+    /// Words that an address is in a cookie.
+    const fn words(self) -> usize {
+        match self {
+            Self::V4 => 1,
+            Self::V6 => 2,
+        }
+    }
+
     /// Where the IP header ends.
     const fn header_end(self) -> i16 {
         match self {
@@ -101,6 +109,17 @@ impl Casts {
     pub(super) fn new(family: Family, moulds: &[Mould], payloads: &Payloads) -> io::Result<Self> {
         let cast = |&mould: &Mould| family.has(mould).then(|| Cast::new(mould, family, payloads)).transpose();
         Ok(Self { of_mould: moulds.iter().map(cast).collect::<io::Result<_>>()? })
+    }
+
+    /// Where the ports are, if there is one mould, and that has any.
+    pub(super) fn ports_of_only_mould(&self) -> Option<i16> {
+        match self.of_mould.as_slice() {
+            [Some(cast)] => match cast.mould {
+                Mould::Ack | Mould::Syn | Mould::Datagram(_) => Some(cast.behind_header(PORTS)),
+                Mould::Echo | Mould::Timestamp => None,
+            },
+            _ => None,
+        }
     }
 
     /// The longest of the blank frames.
@@ -144,6 +163,22 @@ impl Cast {
 
     fn behind_header(&self, offset: i16) -> i16 {
         self.family.header_end() + offset
+    }
+
+    /// What the program writes, whatever the mould: addresses, and what is in the four bytes behind the header where there
+    /// are ports, and in the next four where there is a sequence number.
+    fn filled_in(&self) -> impl Iterator<Item = Range<usize>> {
+        let end = self.family.header_end() as usize;
+        let (addresses, bytes) = match self.family {
+            Family::V4 => (V4_CHECKSUM as usize, 10),
+            Family::V6 => (V6_SOURCE as usize, 32),
+        };
+        let behind = match self.mould {
+            Mould::Ack | Mould::Syn => 8,
+            Mould::Datagram(_) => 4,
+            Mould::Echo | Mould::Timestamp => 0,
+        };
+        [addresses..addresses + bytes, end..end + behind].into_iter()
     }
 }
 
@@ -194,36 +229,17 @@ impl Generator<'_> {
 
     fn cast(&self, a: &mut Assembler, cast: &Cast) {
         match cast.mould {
-            Mould::Ack | Mould::Syn => self.segment(a, cast),
+            Mould::Ack | Mould::Syn => segment(a, cast),
             Mould::Datagram(_) => datagram(a, cast),
             Mould::Echo => self.request(a, cast, CookieKey::ECHO),
             Mould::Timestamp => self.request(a, cast, CookieKey::TIMESTAMP),
         }
     }
 
-    /// TCP: the cookie is the sequence number.
-    fn segment(&self, a: &mut Assembler, cast: &Cast) {
-        let is_ack = cast.mould == Mould::Ack;
-        self.cookie(a, cast.family, &|a| a.load(Double, R0, Frame, local::PORTS));
-        a.load(Double, R4, Frame, local::PORTS);
-        sum_addresses(a, cast.family);
-        a.copy(R2, R5);
-        a.alu(Alu::Add, R2, R4);
-        a.alu(Alu::Add, R2, R1);
-        if is_ack {
-            a.alu(Alu::Add, R2, R1);
-        }
-        finish(a, cast);
-        put_words(a, &[(R4, cast.behind_header(PORTS)), (R1, cast.behind_header(TCP_SEQUENCE))]);
-        if is_ack {
-            a.store(Word, R7, cast.behind_header(TCP_ACKNOWLEDGEMENT), R1);
-        }
-    }
-
     /// ICMP, whose checksum leaves the addresses out, and ICMPv6, whose does not (RFC 4443, 2.3): the cookie, with the
     /// attempt in its lowest bits, is identifier and sequence number.
-    fn request(&self, a: &mut Assembler, cast: &Cast, kind: u64) {
-        self.cookie(a, cast.family, &|a| a.constant(R0, kind));
+    fn request(&self, a: &mut Assembler, cast: &Cast, kind: u32) {
+        cookie(a, cast.family, &|a, into| a.constant(into, kind.into()));
         a.map_value(R2, self.i.control, 0);
         a.load(Double, R2, R2, layout::ECHO_ATTEMPT as i16);
         a.alu(Alu::And, R1, !i32::from(EchoCookie::ATTEMPT_BITS));
@@ -236,24 +252,42 @@ impl Generator<'_> {
         finish(a, cast);
         put_words(a, &[(R1, cast.behind_header(ICMP_IDENTIFIER))]);
     }
+}
 
-    /// `R1 = cookie` of our address, the target's, and this word.
-    fn cookie(&self, a: &mut Assembler, family: Family, rest: CookieWord<'_>) {
-        let key = self.i.key;
-        match family {
-            Family::V4 => cookie(a, key, &[&addresses, rest]),
-            Family::V6 => cookie(
-                a,
-                key,
-                &[
-                    &|a| a.load(Double, R0, R8, way::SOURCE_UPPER),
-                    &|a| a.load(Double, R0, R8, way::SOURCE),
-                    &|a| a.load(Double, R0, Frame, local::UPPER),
-                    &|a| a.copy(R0, R9),
-                    rest,
-                ],
-            ),
-        }
+/// `R1 = cookie` of our address, the target's, and what stands for ports. Uses R0-R5.
+fn cookie(a: &mut Assembler, family: Family, ports: &dyn Fn(&mut Assembler, Register)) {
+    for (offset, register) in (way::STATE..).step_by(8).zip(STATE) {
+        a.load(Double, register, R8, offset);
+    }
+    let words: &[CookieWord<'_>] = match family {
+        Family::V4 => &[&|a| {
+            ports(a, R5);
+            a.copy(R0, R9);
+            a.alu(Alu::ShiftLeft, R0, 32);
+            a.alu(Alu::Or, R0, R5);
+        }],
+        Family::V6 => &[&|a| a.load(Double, R0, Frame, local::UPPER), &|a| a.copy(R0, R9), &|a| ports(a, R0)],
+    };
+    take_in(a, words);
+    end_cookie(a, words.len() + family.words());
+}
+
+/// TCP: the cookie is the sequence number.
+fn segment(a: &mut Assembler, cast: &Cast) {
+    let is_ack = cast.mould == Mould::Ack;
+    cookie(a, cast.family, &|a, into| a.load(Double, into, Frame, local::PORTS));
+    a.load(Double, R4, Frame, local::PORTS);
+    sum_addresses(a, cast.family);
+    a.copy(R2, R5);
+    a.alu(Alu::Add, R2, R4);
+    a.alu(Alu::Add, R2, R1);
+    if is_ack {
+        a.alu(Alu::Add, R2, R1);
+    }
+    finish(a, cast);
+    put_words(a, &[(R4, cast.behind_header(PORTS)), (R1, cast.behind_header(TCP_SEQUENCE))]);
+    if is_ack {
+        a.store(Word, R7, cast.behind_header(TCP_ACKNOWLEDGEMENT), R1);
     }
 }
 
@@ -265,13 +299,6 @@ fn datagram(a: &mut Assembler, cast: &Cast) {
     a.alu(Alu::Add, R2, R4);
     finish(a, cast);
     put_words(a, &[(R4, cast.behind_header(PORTS))]);
-}
-
-/// `R0 = our address and the target's`, the first word of a cookie over IPv4.
-fn addresses(a: &mut Assembler) {
-    a.load(Double, R0, R8, way::SOURCE);
-    a.alu(Alu::ShiftLeft, R0, 32);
-    a.alu(Alu::Or, R0, R9);
 }
 
 /// `R5 = our address plus the target's`, by words of 32 bits. Uses R0 and R3.
@@ -300,6 +327,7 @@ fn finish(a: &mut Assembler, cast: &Cast) {
     if matches!(cast.mould, Mould::Datagram(_)) {
         // 0 would mean that there is none (RFC 768).
         let is_present = a.label();
+        a.alu(Alu::And, R2, 0xffff);
         a.jump_if(NotEqual, R2, 0, is_present);
         a.copy(R2, 0xffff);
         a.place(is_present);
@@ -309,13 +337,13 @@ fn finish(a: &mut Assembler, cast: &Cast) {
             a.copy(R0, R5);
             a.alu(Alu::Add, R0, cast.ip_sum);
             finish_checksum(a, R0, R3);
-            put_constants(a, &cast.blank);
+            put_constants(a, cast);
             put_checksum(a, R0, V4_CHECKSUM);
             a.load(Double, R3, R8, way::SOURCE);
             put_words(a, &[(R3, V4_SOURCE), (R9, V4_DESTINATION)]);
         }
         Family::V6 => {
-            put_constants(a, &cast.blank);
+            put_constants(a, cast);
             a.load(Double, R3, R8, way::SOURCE_UPPER);
             a.load(Double, R5, R8, way::SOURCE);
             put_address(a, [R3, R5], V6_SOURCE);
@@ -347,10 +375,10 @@ fn put_address(a: &mut Assembler, halves: [Register; 2], place: i16) {
     }
 }
 
-/// Writes all that follows the hardware addresses. Uses R5.
-fn put_constants(a: &mut Assembler, blank: &[u8]) {
+/// Writes all that follows the hardware addresses, but for words that are written over anyway. Uses R5.
+fn put_constants(a: &mut Assembler, cast: &Cast) {
     let mut at = HARDWARE_END;
-    while let Some(rest) = blank.get(at..).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) = cast.blank.get(at..).filter(|rest| !rest.is_empty()) {
         let (size, bytes) = match rest.len() {
             8.. if at.is_multiple_of(8) => (Double, 8),
             4.. => (Word, 4),
@@ -358,8 +386,19 @@ fn put_constants(a: &mut Assembler, blank: &[u8]) {
             _ => (Size::Byte, 1),
         };
         let value = rest.iter().take(bytes).rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-        a.constant(R5, value);
-        a.store(size, R7, at as i16, R5);
+        if !(at..at + bytes).all(|byte| cast.filled_in().any(|range| range.contains(&byte))) {
+            put_constant(a, size, at as i16, value);
+        }
         at += bytes;
+    }
+}
+
+fn put_constant(a: &mut Assembler, size: Size, at: i16, value: u64) {
+    match i32::try_from(value) {
+        Ok(small) => a.store_constant(size, R7, at, small),
+        Err(_) => {
+            a.constant(R5, value);
+            a.store(size, R7, at, R5);
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(super) const MOST_CREDIT: u32 = SHARED + 24;
 pub(super) const MOST_TOKENS: u32 = SHARED + 32;
 /// The first position of the stretch: that of bit 0 of the answered ones.
 pub(super) const STRETCH_START: u32 = SHARED + 40;
-/// Our port in this pass.
+/// Our port in this pass, in the upper half of 32 bits.
 pub(super) const SOURCE_PORT: u32 = SHARED + 48;
 /// The bits of the attempt in a stamp.
 pub(super) const ATTEMPT: u32 = SHARED + 56;
@@ -31,6 +31,8 @@ pub(super) const ATTEMPT: u32 = SHARED + 56;
 pub(super) const START_NS: u32 = SHARED + 64;
 /// The attempt as the sequence numbers of ICMP requests hold it.
 pub(super) const ECHO_ATTEMPT: u32 = SHARED + 72;
+/// Our port as a load of half a word finds it in a frame.
+pub(super) const SOURCE_PORT_WRITTEN: u32 = SHARED + 80;
 /// The ways, of [`way::BYTES`] each, begin here.
 pub(super) const WAYS: u32 = 4 * LINE;
 
@@ -46,8 +48,10 @@ pub(super) mod way {
     pub const SOURCE_UPPER: i16 = 32;
     /// The sum over our address's words of 32 bits.
     pub const SOURCE_SUM: i16 = 40;
-    pub const BYTES: u32 = 64;
-    pub const SHIFT: i32 = 6;
+    /// The four words of a cookie's state that has taken our address in ([`crate::cookie::CookieKey::begun`]).
+    pub const STATE: i16 = 48;
+    pub const BYTES: u32 = 128;
+    pub const SHIFT: i32 = 7;
 }
 
 /// Offsets in a thread's own memory.
@@ -61,7 +65,7 @@ pub(super) mod thread {
     pub const WALKING: i16 = 24;
     /// Probes that may leave before the clock is asked.
     pub const ALLOWANCE: i16 = 32;
-    /// When the clock was asked, in nanoseconds.
+    /// When the clock was asked, in nanoseconds, or [`super::NOT_ASKED`].
     pub const ASKED_NS: i16 = 40;
     /// Probes that are due, times 2⁴⁰.
     pub const CREDIT: i16 = 48;
@@ -87,6 +91,9 @@ pub(super) const PAUSED: u64 = 4;
 
 /// No number of a target: targets are fewer than 2⁶³.
 pub(super) const NOT_WALKING: u64 = u64::MAX;
+
+/// In a pass that has not begun.
+pub(super) const NOT_ASKED: u64 = 0;
 
 /// The floor of a thread that has taken no positions: no minimum is it.
 pub(super) const NOTHING_TAKEN: u64 = u64::MAX;
@@ -154,6 +161,11 @@ impl Control {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.get(STOP) & STOPPED != 0
+    }
+
+    /// Whether no call is to go on.
+    pub(super) fn ends_calls(&self) -> bool {
+        self.get(STOP) & (STOPPED | PAUSED) != 0
     }
 
     pub(super) fn is_held(&self) -> bool {

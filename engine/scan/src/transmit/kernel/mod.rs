@@ -22,7 +22,7 @@ mod threads;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -41,7 +41,7 @@ use self::{
 use super::{Facts, Generator, Pass, Refusal, Request, Sender, Share};
 use crate::{
     BackendChoice, PacketsPerSecond, Permutation, ScanConfig, ScanError,
-    cookie::EchoCookie,
+    cookie::{CookieKey, EchoCookie},
     network::{NextHop, Way},
     probe::MAX_FRAME_BYTES,
     receive::{DropCause, KernelReceiver, Ledger, Tally, TallyMemory},
@@ -156,12 +156,7 @@ fn receive(request: &Request<'_>, plan: &Plan, ledger: Option<Ledger>) -> Option
     }
     let Facts { paths, key, ports, .. } = request.facts;
     let ways = plan.ways.iter().filter_map(|&way| paths.ways().get(way));
-    let mut ours: Vec<Ipv4Addr> = ways
-        .filter_map(|way| match way.source {
-            IpAddr::V4(source) => Some(source),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
+    let mut ours: Vec<IpAddr> = ways.map(|way| way.source).collect();
     ours.sort_unstable();
     ours.dedup();
     let attached = KernelReceiver::attach(request.interface.index, &ours, *ports, key, ledger);
@@ -244,7 +239,6 @@ impl Machine {
             plan: &plan,
             tables: &tables,
             order,
-            key: facts.key,
             casts: &casts,
             control: control.memory.reference(),
             layout,
@@ -254,7 +248,8 @@ impl Machine {
             .map(|thread| Ok(Program::load("pr_generate", program::emit(&ingredients, thread))?))
             .collect::<io::Result<Vec<_>>>()?;
         let longest = casts.iter().map(Casts::longest).max_by_key(|blank| blank.len()).unwrap_or_default();
-        let gang = Gang::new(programs, longest.to_vec());
+        let slack = if program::even(&casts).is_some() { 0 } else { program::SLACK };
+        let gang = Gang::new(programs, [longest, &vec![0; slack]].concat());
         Ok(Self { purpose, space, plan: Arc::new(plan), memory, tables, control, gang })
     }
 
@@ -279,7 +274,7 @@ impl Machine {
             },
         );
         for (place, way) in self.plan.ways.iter().filter_map(|&way| facts.paths.ways().get(way)).enumerate() {
-            control.write_way(place as u32, way)?;
+            control.write_way(place as u32, way, facts.key)?;
         }
         if let Some(neighbors) = &self.tables.neighbors {
             for (address, mac) in facts.paths.neighbors().iter() {
@@ -387,7 +382,8 @@ impl Control {
         self.set(layout::END, positions.end);
         self.set(layout::STOP, 0);
         self.set(layout::STRETCH_START, setting.stretch_start);
-        self.set(layout::SOURCE_PORT, u64::from(setting.source_port));
+        self.set(layout::SOURCE_PORT, u64::from(setting.source_port) << 16);
+        self.set(layout::SOURCE_PORT_WRITTEN, u64::from(setting.source_port.to_be()));
         self.set(layout::ATTEMPT, Tally::stamp_bits(setting.attempt));
         self.set(layout::ECHO_ATTEMPT, u64::from(setting.attempt) & u64::from(EchoCookie::ATTEMPT_BITS));
         self.set(layout::START_NS, now_ns.saturating_sub(setting.elapsed.as_nanos() as u64));
@@ -399,14 +395,14 @@ impl Control {
             set(layout::thread::WALKING, layout::NOT_WALKING);
             set(layout::thread::FLOOR, layout::NOTHING_TAKEN);
             set(layout::thread::ALLOWANCE, 0);
-            set(layout::thread::ASKED_NS, now_ns);
+            set(layout::thread::ASKED_NS, layout::NOT_ASKED);
             set(layout::thread::CREDIT, 0);
             set(layout::thread::TOKENS, 0);
         }
     }
 
     /// Writes down what frames of a way consist of.
-    fn write_way(&self, place: u32, way: &Way) -> io::Result<()> {
+    fn write_way(&self, place: u32, way: &Way, key: &CookieKey) -> io::Result<()> {
         let Link::Ethernet { destination, source, .. } = way.link() else {
             return Err(io::ErrorKind::InvalidData.into());
         };
@@ -424,6 +420,9 @@ impl Control {
         set(layout::way::SOURCE, lower);
         set(layout::way::SOURCE_UPPER, upper);
         set(layout::way::SOURCE_SUM, sum);
+        for (offset, word) in (layout::way::STATE..).step_by(8).zip(key.begun(way.source)) {
+            set(offset, word);
+        }
         set(layout::way::ON_LINK, u64::from(matches!(way.next, NextHop::OnLink { .. })));
         Ok(())
     }

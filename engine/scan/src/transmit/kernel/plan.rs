@@ -103,7 +103,8 @@ impl Plan {
             let (start, upper) = (self.hosts.end, (first >> 64) as u64);
             self.segments.push(Segment { start, first: first as u64, last: piece as u64, upper, way });
             self.hosts.end += (piece - first) as u64 + 1;
-            first = piece + 1;
+            // Behind the very last address there is nothing, and the loop ends.
+            first = piece.saturating_add(1);
         }
     }
 
@@ -304,6 +305,16 @@ mod tests {
         let carried: Vec<bool> = plan.segments.iter().map(|segment| segment.way.is_some()).collect();
         assert_eq!(carried, [true, false, true]);
         assert!(!plan.is_whole());
+    }
+
+    #[test]
+    fn a_range_may_end_at_the_very_last_address() {
+        let mut plan = blank("fd97::/124");
+        let last =
+            block("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        plan.add(0, last, Some(0), false);
+        assert_eq!(plan.hosts, 0..16);
+        assert_eq!(plan.segments.len(), 1);
     }
 
     #[test]

@@ -23,10 +23,10 @@ use super::{
 };
 use crate::{
     Permutation,
-    cookie::CookieKey,
-    kernel_code::{KEY, look_up, permute, test},
+    kernel_code::{look_up, permute, test},
     sys::bpf::{
         Action, Alu, Assembler, Atomic, Compare, DeviceMap, Helper, Label, MapReference, Register, Size,
+        Table,
     },
 };
 use Compare::{AnySet, AtLeast, AtMost, Equal, Greater, Less, NotEqual};
@@ -36,7 +36,7 @@ use Size::{Double, Half, Word};
 /// Positions that a thread takes at a time.
 pub(super) const BLOCK: u64 = 256;
 /// Positions and steps of walks that are tried for one frame.
-pub(super) const TRIES: i32 = 32;
+const TRIES: i32 = 32;
 /// Frames between two looks at the clock, at most: what the times of probes are exact to.
 const MOST_ALLOWED: i32 = 64;
 /// The longest stall that is made up for, in nanoseconds: one call to run the program ends and the next begins
@@ -47,16 +47,21 @@ pub(super) const CATCH_UP_NS: u64 = 50_000_000;
 /// a call that has millions of frames to go lasts.
 const HELD_LOOKS: i32 = 100;
 
-/// Bytes that every frame begins with beyond the end of the longest, and that each probe cuts off. Only a frame whose length the program
-/// changes gets its description written anew by the kernel, and whoever had the frame before may have changed that too:
-/// an XDP program at the far end of a veth pair that shortens a frame and sends it back leaves it short.
+/// Bytes that frames begin with beyond the end of the longest where their lengths differ, and that each probe cuts off.
+/// Only a frame whose bounds the program changes gets its description written anew by the kernel, and whoever had the frame
+/// before may have changed that too: an XDP program at the far end of a veth pair that shortens a frame and sends it back
+/// leaves it short.
 pub(super) const SLACK: usize = 8;
+/// Where all frames are of one length, those that somebody has rewritten get their description anew by so many bytes of
+/// metadata, which no wire sees: not to change the bounds of every frame makes a tenth of all frames more.
+pub(super) const METADATA: i32 = 4;
 
 /// Places in the stack frame.
 pub(super) mod local {
     pub const CONTEXT: i16 = -72;
     /// The upper half of the address over IPv6.
     pub const UPPER: i16 = -80;
+    pub const MIDDLE: i16 = -88;
     pub const TRIES: i16 = -16;
     pub const HOST: i16 = -24;
     /// Both ports, ours above.
@@ -75,7 +80,6 @@ pub(super) struct Ingredients<'a> {
     pub(super) plan: &'a Plan,
     pub(super) tables: &'a Tables,
     pub(super) order: &'a Permutation,
-    pub(super) key: &'a CookieKey,
     /// The moulds of the plan, for each family that it carries.
     pub(super) casts: &'a [Casts],
     pub(super) control: MapReference,
@@ -93,12 +97,17 @@ pub(super) struct Ends {
     pass_over: Label,
     /// The frame is written.
     pub(super) written: Label,
+    /// Somebody has rewritten the frame since we wrote it.
+    rewritten: Label,
+    /// Back from there.
+    described: Label,
 }
 
 /// The program for a thread.
 pub(super) fn emit(ingredients: &Ingredients<'_>, thread_number: u32) -> Assembler {
     let mut a = Assembler::new();
-    let ends = Ends { drop: a.label(), stopped: a.label(), pass_over: a.label(), written: a.label() };
+    let [drop, stopped, pass_over, written, rewritten, described] = std::array::from_fn(|_| a.label());
+    let ends = Ends { drop, stopped, pass_over, written, rewritten, described };
     let g = Generator { i: ingredients, ends };
     g.enter(&mut a, thread_number);
     g.pace(&mut a);
@@ -123,28 +132,37 @@ impl Generator<'_> {
     /// Checks the frame's room and finds the memory.
     fn enter(&self, a: &mut Assembler, thread_number: u32) {
         a.store(Double, Frame, local::CONTEXT, R1);
-        a.load(Word, R7, R1, 0);
-        a.load(Word, R2, R1, 4);
-        a.copy(R3, R7);
-        a.alu(Alu::Add, R3, self.room() as i32);
-        a.jump_if(Greater, R3, R2, self.ends.drop);
+        self.find_frame(a);
         a.map_value(R6, self.i.control, self.i.layout.thread(thread_number));
         a.map_value(R8, self.i.control, 0);
         a.load(Double, R1, R8, layout::STOP as i16);
         a.jump_if(NotEqual, R1, 0, self.ends.stopped);
     }
 
+    /// `R7 = frame`, if it has room for the longest. The context is in R1.
+    fn find_frame(&self, a: &mut Assembler) {
+        a.load(Word, R7, R1, 0);
+        a.load(Word, R2, R1, 4);
+        a.copy(R3, R7);
+        a.alu(Alu::Add, R3, self.room() as i32);
+        a.jump_if(Greater, R3, R2, self.ends.drop);
+    }
+
     /// Goes on if a probe is due.
     fn pace(&self, a: &mut Assembler) {
-        let (allowed, credit_kept, tokens_kept, least) = (a.label(), a.label(), a.label(), a.label());
+        let [allowed, begun, credit_kept, tokens_kept, least] = std::array::from_fn(|_| a.label());
         a.load(Double, R1, R6, thread::ALLOWANCE);
         a.jump_if(NotEqual, R1, 0, allowed);
         a.call(Helper::Nanoseconds);
         self.stamp_time(a);
         a.load(Double, R1, R6, thread::ASKED_NS);
         a.store(Double, R6, thread::ASKED_NS, R0);
+        // Nothing was due before the first run, however long the kernel took to begin.
+        a.copy(R2, 0);
+        a.jump_if(Equal, R1, layout::NOT_ASKED as i32, begun);
         a.copy(R2, R0);
         a.alu(Alu::Sub, R2, R1);
+        a.place(begun);
         at_most(a, R2, CATCH_UP_NS as i32);
         a.load(Double, R3, R8, layout::RATE as i16);
         a.alu(Alu::Mul, R2, R3);
@@ -234,8 +252,10 @@ impl Generator<'_> {
 
         a.place(walk);
         permute(a, self.i.order, R9);
-        a.constant(R1, self.i.order.len());
-        a.jump_if(AtLeast, R9, R1, next);
+        if !self.i.order.is_without_walks() {
+            a.constant(R1, self.i.order.len());
+            a.jump_if(AtLeast, R9, R1, next);
+        }
         self.split(a);
         self.leave_kinds_out(a);
         self.leave_unknown_out(a);
@@ -277,8 +297,10 @@ impl Generator<'_> {
             a.alu(Alu::Sub, kind, plan.first_kind as i32);
         }
         a.jump_if(AtLeast, kind, plan.recipes.len() as i32, self.ends.pass_over);
-        a.constant(R3, plan.hosts.end);
-        a.jump_if(AtLeast, host, R3, self.ends.pass_over);
+        if plan.hosts.end < plan.addresses {
+            a.constant(R3, plan.hosts.end);
+            a.jump_if(AtLeast, host, R3, self.ends.pass_over);
+        }
         if plan.hosts.start > 0 {
             a.constant(R3, plan.hosts.start);
             a.jump_if(Less, host, R3, self.ends.pass_over);
@@ -291,7 +313,7 @@ impl Generator<'_> {
     fn leave_kinds_out(&self, a: &mut Assembler) {
         let Some(kinds) = &self.i.tables.kinds else { return };
         a.load(Double, R3, Frame, local::KIND);
-        look_up(a, kinds.reference(), R3, self.ends.pass_over);
+        look_up(a, kinds.table(), R3, self.ends.pass_over);
         a.load(Double, R3, R0, 0);
         if self.i.plan.has_gaps() {
             let beyond = (self.i.plan.moulds.len() as i32) << Tables::MOULD_SHIFT;
@@ -344,7 +366,7 @@ impl Generator<'_> {
     }
 
     /// `R1 = the word that holds bit number R3`
-    fn bit(&self, a: &mut Assembler, table: MapReference, number: Register) {
+    fn bit(&self, a: &mut Assembler, table: Table, number: Register) {
         a.alu(Alu::ShiftRight, number, 6);
         look_up(a, table, number, self.ends.pass_over);
         a.load(Double, R1, R0, 0);
@@ -359,7 +381,9 @@ impl Generator<'_> {
             a.constant(R1, first);
             a.constant(R2, last);
             self.gate(a, R1, R2);
-            a.constant(R1, upper);
+            if self.carries_v6() {
+                a.constant(R1, upper);
+            }
             a.copy(R3, 0);
         } else {
             self.search(a);
@@ -378,8 +402,10 @@ impl Generator<'_> {
             a.store(Double, Frame, local::UPPER, R1);
         }
         a.map_value(R8, self.i.control, layout::WAYS);
-        a.alu(Alu::ShiftLeft, R3, way::SHIFT);
-        a.alu(Alu::Add, R8, R3);
+        if self.i.plan.ways.len() > 1 {
+            a.alu(Alu::ShiftLeft, R3, way::SHIFT);
+            a.alu(Alu::Add, R8, R3);
+        }
     }
 
     /// The last gate: the address in R9 must lie between those in `first` and `last`, which the set of targets gave.
@@ -400,7 +426,7 @@ impl Generator<'_> {
         a.constant(R4, self.i.plan.hosts.start);
         a.alu(Alu::Sub, R3, R4);
         a.alu(Alu::ShiftRight, R3, tables.hint_shift as i32);
-        look_up(a, tables.hints.reference(), R3, self.ends.pass_over);
+        look_up(a, tables.hints.table(), R3, self.ends.pass_over);
         a.load(Word, R4, R0, 0);
         a.load(Word, R5, R0, 4);
         a.store(Double, Frame, local::LOW, R4);
@@ -411,8 +437,9 @@ impl Generator<'_> {
             a.load(Double, R5, Frame, local::HIGH);
             a.alu(Alu::Add, R4, R5);
             a.alu(Alu::ShiftRight, R4, 1);
-            look_up(a, tables.segments.reference(), R4, self.ends.pass_over);
-            a.load(Word, R4, Frame, KEY);
+            a.store(Double, Frame, local::MIDDLE, R4);
+            look_up(a, tables.segments.table(), R4, self.ends.pass_over);
+            a.load(Double, R4, Frame, local::MIDDLE);
             a.load(Double, R1, R0, segment::START);
             a.load(Double, R2, Frame, local::HOST);
             a.jump_if(Greater, R1, R2, below);
@@ -423,7 +450,7 @@ impl Generator<'_> {
             a.place(done);
         }
         a.load(Double, R4, Frame, local::LOW);
-        look_up(a, tables.segments.reference(), R4, self.ends.pass_over);
+        look_up(a, tables.segments.table(), R4, self.ends.pass_over);
     }
 
     /// The port, and the hardware address of the next hop. From here on there is no way back to the order.
@@ -442,10 +469,10 @@ impl Generator<'_> {
             None => a.alu(Alu::And, R3, 0xffff),
         }
         a.map_value(R1, self.i.control, 0);
-        a.load(Double, R1, R1, layout::SOURCE_PORT as i16);
-        a.alu(Alu::ShiftLeft, R1, 16);
-        a.alu(Alu::Or, R1, R3);
-        a.store(Double, Frame, local::PORTS, R1);
+        a.load(Double, R2, R1, layout::SOURCE_PORT as i16);
+        a.alu(Alu::Or, R2, R3);
+        a.store(Double, Frame, local::PORTS, R2);
+        self.look_at_frame(a);
     }
 
     /// Writes both hardware addresses: the way's, or that of the target on the link.
@@ -463,7 +490,7 @@ impl Generator<'_> {
         a.alu(Alu::Sub, R3, R1);
         a.constant(R1, neighbors.hosts);
         a.jump_if(AtLeast, R3, R1, nobody);
-        look_up(a, neighbors.hardware.reference(), R3, nobody);
+        look_up(a, neighbors.hardware.table(), R3, nobody);
         a.load(Double, R1, R0, 0);
         a.jump_if(Equal, R1, 0, nobody);
         a.store(Word, R7, 0, R1);
@@ -474,6 +501,34 @@ impl Generator<'_> {
         count(a, thread::NO_NEIGHBOR);
         a.jump(self.ends.drop);
         a.place(known);
+    }
+
+    /// Where all frames are of one length, finds out whether this one is as we left it. Whoever sends it back or on writes
+    /// other hardware addresses or ports, and a new one has none. The shared memory is in R1.
+    fn look_at_frame(&self, a: &mut Assembler) {
+        let Some(ports) = even(self.i.casts) else { return };
+        a.load(Double, R2, R1, layout::SOURCE_PORT_WRITTEN as i16);
+        a.load(Half, R3, R7, ports);
+        a.jump_if(NotEqual, R2, R3, self.ends.rewritten);
+        a.load(Word, R2, R8, way::HARDWARE + 8);
+        a.load(Word, R3, R7, 8);
+        a.jump_if(NotEqual, R2, R3, self.ends.rewritten);
+        a.place(self.ends.described);
+    }
+
+    /// Has the kernel describe a rewritten frame anew: its length may be another, too.
+    fn describe(&self, a: &mut Assembler) {
+        if even(self.i.casts).is_none() {
+            return;
+        }
+        a.place(self.ends.rewritten);
+        a.load(Double, R1, Frame, local::CONTEXT);
+        a.copy(R2, -METADATA);
+        a.call(Helper::AdjustMeta);
+        a.jump_if(NotEqual, R0, 0, self.ends.drop);
+        a.load(Double, R1, Frame, local::CONTEXT);
+        self.find_frame(a);
+        a.jump(self.ends.described);
     }
 
     /// Notes when the probe leaves.
@@ -491,14 +546,10 @@ impl Generator<'_> {
         a.store(Word, R0, 0, R1);
     }
 
-    /// Cuts the frame to the length in R9, counts and redirects; and the way out for frames that there was nothing for.
+    /// Counts the frame and redirects it; and the way out for frames that there was nothing for.
     fn leave(&self, a: &mut Assembler) {
         a.place(self.ends.written);
-        a.load(Double, R1, Frame, local::CONTEXT);
-        a.copy(R2, R9);
-        a.alu(Alu::Sub, R2, (self.room() + SLACK) as i32);
-        a.call(Helper::AdjustTail);
-        a.jump_if(NotEqual, R0, 0, self.ends.drop);
+        self.cut(a);
         count(a, thread::SENT);
         a.load(Double, R1, R6, thread::ALLOWANCE);
         a.alu(Alu::Sub, R1, 1);
@@ -511,7 +562,20 @@ impl Generator<'_> {
         a.place(self.ends.drop);
         a.copy(R0, Action::Drop as i32);
         a.exit();
+        self.describe(a);
         self.wait(a);
+    }
+
+    /// Cuts the frame to the length in R9, where lengths differ.
+    fn cut(&self, a: &mut Assembler) {
+        if even(self.i.casts).is_some() {
+            return;
+        }
+        a.load(Double, R1, Frame, local::CONTEXT);
+        a.copy(R2, R9);
+        a.alu(Alu::Sub, R2, (self.room() + SLACK) as i32);
+        a.call(Helper::AdjustTail);
+        a.jump_if(NotEqual, R0, 0, self.ends.drop);
     }
 
     /// Lets time pass if the programs are only held back.
@@ -526,6 +590,12 @@ impl Generator<'_> {
         a.jump_if(NotEqual, R9, 0, again);
         a.jump(self.ends.drop);
     }
+}
+
+/// Where the ports are in all frames, if these are of one mould and one version of IP: of one length.
+pub(super) fn even(casts: &[Casts]) -> Option<i16> {
+    let [casts] = casts else { return None };
+    casts.ports_of_only_mould()
 }
 
 fn at_most(a: &mut Assembler, register: Register, most: i32) {

@@ -10,18 +10,18 @@ use super::{
 };
 use crate::{
     receive::TallyMemory,
-    sys::bpf::{MapReference, SharedArray},
+    sys::bpf::{SharedArray, Table},
 };
 
 /// All tables of a generator.
 #[derive(Debug)]
 pub(super) struct Tables {
     /// Bits of the positions of a stretch whose target has answered.
-    pub(super) answered: MapReference,
+    pub(super) answered: Table,
     /// Stamps of the positions of a stretch, two to an entry, if times are kept.
-    pub(super) sent_at: Option<MapReference>,
+    pub(super) sent_at: Option<Table>,
     /// Bits of the hosts that were met, and whether those are probed or the others.
-    pub(super) met_hosts: Option<(MapReference, Among)>,
+    pub(super) met_hosts: Option<(Table, Among)>,
     /// For each kind its port, and above that its mould; [`Self::NOT_CARRIED`] if it has none. Needed unless all have one
     /// mould and their ports follow each other.
     pub(super) kinds: Option<SharedArray>,
@@ -101,12 +101,9 @@ impl Tables {
             })
             .transpose()?;
         Ok(Self {
-            answered: memory.answered.words.reference(),
-            sent_at: memory.sent_at.as_ref().map(|array| array.reference()),
-            met_hosts: memory
-                .hosts
-                .as_ref()
-                .and_then(|hosts| Some((hosts.words.reference(), purpose.among()?))),
+            answered: memory.answered.words.table(),
+            sent_at: memory.sent_at.as_ref().map(|array| array.table()),
+            met_hosts: memory.hosts.as_ref().and_then(|hosts| Some((hosts.words.table(), purpose.among()?))),
             kinds,
             segments,
             hints,

@@ -7,7 +7,6 @@ use std::{
     sync::atomic::Ordering::Relaxed,
 };
 
-use nix::unistd::Uid;
 use portreeve_model::MacAddress;
 use portreeve_wire::ethernet;
 use proptest::prelude::*;
@@ -20,6 +19,7 @@ use crate::{
     probe::{Emitter, Payloads},
     space::ProbeKind,
     sys::bpf::Action,
+    testing::may_use_bpf,
 };
 
 const KEY: CookieKey = CookieKey::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
@@ -28,15 +28,6 @@ const GATEWAY: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xfe]);
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 99, 200, 1);
 /// Every word of it matters to a checksum.
 const SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0x8001, 0x7fff, 0xabcd, 0x0102, 0xf00d, 0xbeef, 0x3001);
-
-fn may_run() -> bool {
-    if Uid::effective().is_root() {
-        return true;
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "BPF tests need root, and CI runs them all");
-    eprintln!("skipped: loading BPF programs needs root");
-    false
-}
 
 fn gateway(source: IpAddr) -> Way {
     let next = NextHop::Gateway { hardware: OURS, address: source, mac: Some(GATEWAY) };
@@ -114,7 +105,7 @@ impl Bench {
         let machine = Machine::assemble(draft, memory, &order, &facts, &device, threads);
         let machine = machine.expect("the verifier agrees");
         for (place, way) in used.iter().enumerate() {
-            machine.control.write_way(place as u32, way).expect("Ethernet");
+            machine.control.write_way(place as u32, way, &KEY).expect("Ethernet");
         }
         Self { ways, order, machine, payloads, attempt: ATTEMPT }
     }
@@ -153,6 +144,16 @@ impl Bench {
         Some(frame[..length].to_vec())
     }
 
+    /// Runs the first thread's program over this frame until it sends it, and tells whether it is described anew.
+    fn next_in(&self, frame: &[u8]) -> Option<(Vec<u8>, bool)> {
+        (0..2_000).find_map(|_| {
+            let mut out = frame.to_vec();
+            let action = self.machine.gang.program(0).run_once(&mut out).expect("runs");
+            let is_new = out.len() > frame.len();
+            (action == Action::Redirect as u32).then(|| (behind_metadata(out, frame.len()), is_new))
+        })
+    }
+
     /// Runs a thread's program until it sends a frame; `None` when it has found nothing many times in a row.
     fn next(&self, thread: usize) -> Option<Vec<u8>> {
         (0..2_000).find_map(|_| self.run_once(thread))
@@ -160,10 +161,17 @@ impl Bench {
 
     fn run_once(&self, thread: usize) -> Option<Vec<u8>> {
         // What was in the frame before must not matter.
-        let mut frame = vec![0xee; self.machine.gang.frame().len()];
+        let blank = self.machine.gang.frame();
+        let mut frame = vec![0xee; blank.len()];
         let action = self.machine.gang.program(thread).run_once(&mut frame).expect("runs");
-        (action == Action::Redirect as u32).then_some(frame)
+        (action == Action::Redirect as u32).then(|| behind_metadata(frame, blank.len()))
     }
+}
+
+/// A frame that began with so many bytes: where the kernel was to describe it anew, metadata is in front of it.
+fn behind_metadata(mut frame: Vec<u8>, length: usize) -> Vec<u8> {
+    let at = if frame.len() > length { program::METADATA as usize } else { 0 };
+    frame.split_off(at)
 }
 
 /// Every second host on the link has answered.
@@ -228,7 +236,7 @@ fn scattered_v6() -> String {
 
 #[test]
 fn order_and_frames_are_those_of_the_other_backends() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let mixed = "10.97.0.7 10.98.0.0-10.98.0.40 10.99.0.0/28 10.99.4.8-10.99.4.9 fd99::/124";
@@ -297,7 +305,7 @@ fn udp_bench(
 
 #[test]
 fn probes_for_hosts_are_those_of_the_other_backends() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let mixed = "10.97.0.7 10.98.0.0-10.98.0.40 10.99.0.0/26 fd97::/126 fd98::/124 fd99::/124";
@@ -324,7 +332,7 @@ fn probes_for_hosts_are_those_of_the_other_backends() {
 
 #[test]
 fn datagrams_are_those_of_the_other_backends() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     // Of every length modulo 8, none at all, and as long as they get.
@@ -348,7 +356,7 @@ fn datagrams_are_those_of_the_other_backends() {
 /// A checksum that comes out as 0 is sent as ffff hex (RFC 768, RFC 8200 8.1).
 #[test]
 fn a_checksum_of_zero_is_never_sent() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     for (address, source, checksum) in [("10.99.0.1", SOURCE.into(), 40), ("fd99::1", SOURCE_V6.into(), 60)] {
@@ -372,7 +380,7 @@ fn a_checksum_of_zero_is_never_sent() {
 /// More payloads than a program has room for: the others go another way.
 #[test]
 fn what_has_no_room_in_a_program_is_left_to_others() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let ports: PortSet = "U:1-400".parse().expect("ports");
@@ -397,7 +405,7 @@ fn what_has_no_room_in_a_program_is_left_to_others() {
 
 #[test]
 fn hosts_that_were_met_are_not_looked_for_again() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let bench = host_bench("10.99.0.0/25", "icmp,tcp:80");
@@ -445,7 +453,7 @@ proptest! {
         looks_for_hosts in prop::option::weighted(0.3, 0_usize..4),
         attempt in 0_u8..16,
     ) {
-        if !may_run() {
+        if !may_use_bpf() {
             return Ok(());
         }
         let targets = targets(&ranges.join(" "));
@@ -471,8 +479,39 @@ proptest! {
 }
 
 #[test]
+fn frames_of_one_length_are_described_anew_only_if_somebody_had_them() {
+    if !may_use_bpf() {
+        return;
+    }
+    let bench = Bench::new("10.99.0.0/28", "80-90", 1, false);
+    bench.begin(0..bench.len());
+    let expected = |position| bench.expected(position).expect("carried");
+    let (mut frame, is_new) = bench.next_in(&[0; 74]).expect("sent");
+    assert_eq!((&frame, is_new), (&expected(0), true), "a frame that the kernel has just made");
+    for position in 1..20 {
+        let (next, is_new) = bench.next_in(&frame).expect("sent");
+        assert_eq!((&next, is_new), (&expected(position), false), "as we left it");
+        frame = next;
+    }
+    // Whoever sends it back swaps the addresses, whoever answers the ports, too.
+    for (position, (one, other, bytes)) in (20..).zip([(0, 6, 6), (34, 36, 2)]) {
+        let mut returned = frame.clone();
+        returned[one..one + bytes].copy_from_slice(&frame[other..other + bytes]);
+        returned[other..other + bytes].copy_from_slice(&frame[one..one + bytes]);
+        let (next, is_new) = bench.next_in(&returned).expect("sent");
+        assert_eq!((&next, is_new), (&expected(position), true), "from {one}");
+        frame = next;
+    }
+    // Nothing of what else was in it is left.
+    let mut scribbled: Vec<u8> = frame.iter().map(|byte| !byte).collect();
+    scribbled[8..12].copy_from_slice(&frame[8..12]);
+    scribbled[34..36].copy_from_slice(&frame[34..36]);
+    assert_eq!(bench.next_in(&scribbled), Some((expected(22), false)));
+}
+
+#[test]
 fn several_threads_share_the_positions_out() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let bench = Bench::new("10.99.0.0/24", "1-40", 3, false);
@@ -502,7 +541,7 @@ fn rest(bench: &Bench, thread: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn who_has_answered_is_left_out_and_the_others_are_stamped() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let bench = Bench::new("10.99.0.0/26", "1-30", 1, false);
@@ -524,7 +563,7 @@ fn who_has_answered_is_left_out_and_the_others_are_stamped() {
 
 #[test]
 fn only_hosts_that_were_met_are_probed_if_asked_for() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let bench = Bench::new("10.99.0.0/25", "1-5", 1, true);
@@ -543,7 +582,7 @@ fn only_hosts_that_were_met_are_probed_if_asked_for() {
 
 #[test]
 fn a_stopped_pass_tells_where_it_was() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let bench = Bench::new("10.99.0.1-10.99.0.251", "1-40", 2, false);
@@ -574,7 +613,7 @@ fn a_stopped_pass_tells_where_it_was() {
 
 #[test]
 fn no_more_than_is_due_leaves() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     let bench = Bench::new("10.99.0.0/24", "1-40", 1, false);
@@ -591,8 +630,22 @@ fn no_more_than_is_due_leaves() {
 }
 
 #[test]
+fn nothing_is_due_before_the_first_run() {
+    if !may_use_bpf() {
+        return;
+    }
+    let bench = Bench::new("10.99.0.0/24", "1-40", 1, false);
+    bench.begin(0..bench.len());
+    bench.machine.control.set_rate(PacketsPerSecond(1_000));
+    std::thread::sleep(Duration::from_millis(40));
+    assert_eq!(bench.run_once(0), None, "the time before it does not count");
+    std::thread::sleep(Duration::from_millis(40));
+    assert!(bench.run_once(0).is_some(), "what passed since is made up for");
+}
+
+#[test]
 fn an_address_beyond_its_range_is_stopped_at_the_gate() {
-    if !may_run() {
+    if !may_use_bpf() {
         return;
     }
     for ranges in ["10.99.0.0/30 10.99.1.0/30", "fd99::/126 fd99:0:0:1::/126"] {

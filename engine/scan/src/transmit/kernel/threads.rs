@@ -10,19 +10,14 @@ use std::{
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 
-use super::{
-    layout::{self, Control, thread as own},
-    program,
-    program::SLACK,
-};
+use super::layout::{self, Control, thread as own};
 use crate::{
     PacketsPerSecond,
-    receive::{Common, Tally},
-    sys::{bpf::Program, give_way},
+    receive::Common,
+    sys::{Interruptible, bpf::Program, give_way},
     transmit::Pass,
 };
 
@@ -51,22 +46,18 @@ pub(super) struct Gang {
     processors: Vec<usize>,
 }
 
-/// What one call to the kernel is to take.
-struct Estimate {
-    /// Of one run of the program, on average so far.
-    run_ns: f64,
-}
-
 impl Gang {
-    /// Frames that the kernel handles at a time. The far end of a veth pair takes 256 at most before it has to run.
+    /// Frames that the kernel handles at a time. The far end of a veth pair takes 256 before it has to run: with 128 at a time
+    /// it refused some now and then.
     const BATCH: u32 = 64;
+    /// Runs of the program that one call asks for: 20 seconds at least. A pause of some 20 ms is between two calls, so they
+    /// are long, and end before their time when there is nothing left to do.
+    const RUNS: u32 = 1 << 30;
     /// How often the watching thread looks.
-    const WATCH: Duration = Duration::from_millis(2);
+    const WATCH: Duration = Duration::from_millis(1);
 
-    /// A thread for each program; their frames begin as the longest there is and some bytes that each probe cuts off.
-    pub(super) fn new(programs: Vec<Program>, longest: Vec<u8>) -> Self {
-        let mut frame = longest;
-        frame.resize(frame.len() + SLACK, 0);
+    /// A thread for each program, and what their frames begin as.
+    pub(super) fn new(programs: Vec<Program>, frame: Vec<u8>) -> Self {
         Self { programs, frame, processors: processors() }
     }
 
@@ -80,13 +71,16 @@ impl Gang {
         is_whole: bool,
     ) -> io::Result<u64> {
         let (watcher, tally) = (thread::current(), pass.tally);
+        let calls: Vec<_> = self.programs.iter().map(|_| Interruptible::default()).collect();
         thread::scope(|scope| {
             let workers: Vec<_> = (0..)
                 .zip(&self.programs)
-                .map(|(number, program)| {
+                .zip(&calls)
+                .map(|((number, program), call)| {
                     let watcher = watcher.clone();
                     scope.spawn(move || {
-                        let worked = self.work(number, program, control, tally);
+                        let worked = self.work(number, program, control, call);
+                        call.leave();
                         watcher.unpark();
                         worked
                     })
@@ -101,6 +95,11 @@ impl Gang {
                 hold.look(control, &tally.common);
                 control.set_rate(pass.pace.rate());
                 progress.tell(control, pass, floor(control, positions));
+                for (number, call) in (0..).zip(&calls) {
+                    if control.ends_calls() || left(number, control) == 0 {
+                        call.interrupt();
+                    }
+                }
                 thread::park_timeout(Self::WATCH);
             }
             for worker in workers {
@@ -113,29 +112,28 @@ impl Gang {
     }
 
     /// Runs one program until nothing is left for it.
-    fn work(&self, number: u32, program: &Program, control: &Control, tally: &Tally) -> io::Result<()> {
+    fn work(
+        &self,
+        number: u32,
+        program: &Program,
+        control: &Control,
+        call: &Interruptible,
+    ) -> io::Result<()> {
         self.pin(number as usize);
         give_way();
-        let mut estimate = Estimate::new();
-        while !control.is_stopped() {
+        call.enter().inspect_err(|_| control.stop())?;
+        while !control.is_stopped() && left(number, control) > 0 {
             if control.is_held() {
                 thread::sleep(Self::WATCH);
                 continue;
             }
-            let left = left(number, control);
-            if left == 0 {
-                return Ok(());
-            }
             forget_allowance(number, control);
-            let repeat = estimate.repeat(left, control, tally);
-            let begun = time_on_processor()?;
-            match program.run_live(&self.frame, repeat, Self::BATCH) {
-                Ok(()) => estimate.learn(time_on_processor()?.saturating_sub(begun), repeat),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
+            match program.run_live(&self.frame, Self::RUNS, Self::BATCH) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     control.stop();
                     return Err(error);
                 }
+                _ => {}
             }
         }
         Ok(())
@@ -157,44 +155,6 @@ impl Gang {
         let mut only = CpuSet::new();
         if only.set(processor).is_ok() {
             let _ = sched_setaffinity(Pid::from_raw(0), &only);
-        }
-    }
-}
-
-impl Estimate {
-    /// A call is to last so long, where it mostly waits: then a scan that is cancelled ends soon.
-    const CALL: Duration = Duration::from_millis(500);
-    /// Runs in a call at most, where it mostly sends. When it is cancelled those left take a few nanoseconds each.
-    const MOST_RUNS: f64 = (1_u32 << 24) as f64;
-    /// What a run that sends takes at least, in nanoseconds: pace matters if probes are further apart.
-    const SENDING_NS: f64 = 250.0;
-
-    fn new() -> Self {
-        Self { run_ns: 100.0 }
-    }
-
-    /// How many runs of the program the next call should ask for, with so many positions left for this thread.
-    fn repeat(&self, left: u64, control: &Control, tally: &Tally) -> u32 {
-        let stretch = tally.stretch();
-        let silent = 1.0 - tally.answered() as f64 / (stretch.end - stretch.start).max(1) as f64;
-        let (left, fraction) = (left as f64, (1_u64 << layout::FRACTION_BITS) as f64);
-        let sending = left * silent.clamp(0.0, 1.0) + left / f64::from(program::TRIES);
-        let due_ns = fraction / control.get(layout::RATE).max(1) as f64;
-        let runs = if due_ns > Self::SENDING_NS {
-            let time_ns = (sending * due_ns).min(Self::CALL.as_nanos() as f64);
-            time_ns / self.run_ns
-        } else {
-            sending * 1.02
-        };
-        runs.clamp(f64::from(Gang::BATCH), Self::MOST_RUNS) as u32
-    }
-
-    /// What counts is the time that the runs took on a processor: a call waits at its end, and on a busy machine in
-    /// between, and ever shorter calls would be the answer to that.
-    fn learn(&mut self, took: Duration, runs: u32) {
-        // Short calls tell more of their beginning and end than of the program.
-        if took > Duration::from_millis(50) {
-            self.run_ns = (took.as_nanos() as f64 / f64::from(runs.max(1))).clamp(10.0, 10_000.0);
         }
     }
 }
@@ -223,11 +183,6 @@ impl Hold {
             _ => {}
         }
     }
-}
-
-/// What the calling thread has used so far.
-fn time_on_processor() -> io::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
 /// Positions that are left for a thread: those of its block and its share of the others.

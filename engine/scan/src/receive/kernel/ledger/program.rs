@@ -83,7 +83,7 @@ impl Ledger {
         a.store(Double, Frame, local::HOST, R9);
         a.copy(R3, R9);
         a.alu(Alu::ShiftRight, R3, 6);
-        look_up(a, self.hosts.words.reference(), R3, ways.record);
+        look_up(a, self.hosts.words.table(), R3, ways.record);
         a.load(Double, R1, R0, 0);
         test(a, R9);
         a.jump_if(Equal, R1, 0, ways.record);
@@ -101,7 +101,7 @@ impl Ledger {
             a.load(Double, R9, Frame, local::LOW);
             a.alu(Alu::Add, R9, step);
             a.jump_if(AtLeast, R9, many as i32, below);
-            look_up(a, table.reference(), R9, ways.record);
+            look_up(a, table.table(), R9, ways.record);
             a.load(Double, R1, R0, 0);
             a.load(Double, R2, Frame, local::ADDRESS);
             a.jump_if(Greater, R1, R2, below);
@@ -109,7 +109,7 @@ impl Ledger {
             a.place(below);
         }
         a.load(Double, R3, Frame, local::LOW);
-        look_up(a, table.reference(), R3, ways.record);
+        look_up(a, table.table(), R3, ways.record);
         a.load(Double, R9, Frame, local::ADDRESS);
         a.load(Double, R1, R0, 0);
         a.alu(Alu::Sub, R9, R1);
@@ -129,7 +129,7 @@ impl Ledger {
                 a.jump_if(AtLeast, R3, self.ports.count as i32, ways.record);
             }
             Some(table) => {
-                look_up(a, table.reference(), R3, ways.record);
+                look_up(a, table.table(), R3, ways.record);
                 a.load(Double, R3, R0, 0);
                 a.jump_if(Equal, R3, 0, ways.record);
                 a.alu(Alu::Sub, R3, 1);
@@ -166,7 +166,7 @@ impl Ledger {
     fn mark(&self, a: &mut Assembler, ways: &Ways) {
         a.copy(R3, R9);
         a.alu(Alu::ShiftRight, R3, 6);
-        look_up(a, self.memory.answered.words.reference(), R3, ways.late);
+        look_up(a, self.memory.answered.words.table(), R3, ways.late);
         a.copy(R4, R9);
         a.alu(Alu::And, R4, 63);
         a.copy(R1, 1);
@@ -183,7 +183,7 @@ impl Ledger {
         let told = a.label();
         a.copy(R3, R9);
         a.alu(Alu::ShiftRight, R3, Tally::PAGE_SHIFT);
-        look_up(a, changed.reference(), R3, told);
+        look_up(a, changed.table(), R3, told);
         a.store_constant(Double, R0, 0, 1);
         a.place(told);
     }
@@ -194,7 +194,7 @@ impl Ledger {
         let untimed = a.label();
         a.copy(R3, R9);
         a.alu(Alu::ShiftRight, R3, 1);
-        look_up(a, sent_at.reference(), R3, untimed);
+        look_up(a, sent_at.table(), R3, untimed);
         a.alu(Alu::And, R9, 1);
         a.alu(Alu::ShiftLeft, R9, 2);
         a.alu(Alu::Add, R0, R9);

@@ -4,7 +4,6 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use crossbeam_channel::unbounded;
 use etherparse::{PacketBuilder, TcpHeader};
-use nix::unistd::Uid;
 use portreeve_model::Timestamp;
 
 use super::*;
@@ -17,6 +16,7 @@ use crate::{
     },
     space::Target,
     sys::bpf::{Action, Program, RingBuffer},
+    testing::may_use_bpf,
 };
 
 const US: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -34,13 +34,7 @@ struct Bench {
 
 impl Bench {
     fn new(targets: &str, ports: &str, part: fn(u64) -> std::ops::Range<u64>) -> Option<Self> {
-        if !Uid::effective().is_root() {
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "BPF tests need root, and CI runs them all"
-            );
-            eprintln!("skipped: loading BPF programs needs root");
+        if !may_use_bpf() {
             return None;
         }
         let targets = TargetSetBuilder::new().include(targets).and_then(TargetSetBuilder::build);
@@ -63,7 +57,7 @@ impl Bench {
         let counts = SharedArray::new("test_counts", 1, 3).expect("map");
         let ports = SourcePorts::new(PORT, 3).expect("fits");
         let ingredients = Ingredients {
-            ours: &[US],
+            ours: &[US.into()],
             ports,
             key: &KEY,
             ring: &ring,
