@@ -49,8 +49,15 @@ fn entries(rate: u32) -> Vec<Entry> {
         .collect()
 }
 
+/// Addresses for 5 to 10 seconds: ours begins longer scans with a stretch of one second, after which it waits for
+/// answers.
+fn network(rate: u32) -> Network {
+    let prefix = u32::BITS - rate.saturating_mul(5).next_power_of_two().ilog2();
+    Network { first: Ipv4Addr::new(10, 128, 0, 0), prefix: prefix as u8, ..Network::default() }
+}
+
 fn measure(bench: &mut Bench, tool: &Tool, rate: u32) -> Outcome<Values> {
-    let network = Network { first: Ipv4Addr::new(10, 128, 0, 0), prefix: 9, ..Network::default() };
+    let network = network(rate);
     bench.lab.network(&network)?;
     bench.lab.track(0, &[])?;
     bench.lab.verify(false)?;
@@ -118,6 +125,16 @@ mod tests {
         bursts[500] = 300;
         let uneven = evenness(&bursts, &[100; 100], &[1_000; 10], 10_000.0).expect("values");
         assert!((uneven["most_in_1ms_of_limit"] - 10.0).abs() < 1e-9, "{uneven:?}");
+    }
+
+    #[test]
+    fn networks_last_for_longer_than_they_are_watched() {
+        for rate in [1_000, 10_000, 100_000, 400_000, 1_000_000] {
+            let network = network(rate);
+            let seconds = (1_u64 << (32 - network.prefix)) as f64 / f64::from(rate);
+            assert!((5.0..=10.0).contains(&seconds), "{rate} a second: {seconds} s");
+            assert!(network.prefix >= 9);
+        }
     }
 
     #[test]
