@@ -115,9 +115,7 @@ fn a_killed_postgresql_is_started_again_under_the_running_server() {
         let pid = postmaster(&folder.data());
         kill_process(pid);
         wait_until("another PostgreSQL runs", || {
-            let text = fs::read_to_string(folder.data().join("postmaster.pid")).unwrap_or_default();
-            text.lines().last().is_some_and(|line| line.trim() == "ready")
-                && postmaster(&folder.data()) != pid
+            ready_postmaster(&folder.data()).is_some_and(|another| another != pid)
         });
         server.wait_until_healthy();
     }

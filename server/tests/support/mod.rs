@@ -205,6 +205,15 @@ pub fn postmaster(data: &Path) -> i32 {
     text.lines().next().and_then(|pid| pid.parse().ok()).expect("a pid")
 }
 
+/// The postmaster that the data folder names, once it takes connections. One look: between two, a new postmaster
+/// takes the file of a killed one away.
+pub fn ready_postmaster(data: &Path) -> Option<i32> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let mut lines = text.lines();
+    let pid = lines.next()?.parse().ok()?;
+    (lines.last()?.trim() == "ready").then_some(pid)
+}
+
 /// Whether the process exists and is no zombie.
 pub fn lives(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat"));
