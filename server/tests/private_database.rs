@@ -178,10 +178,7 @@ fn an_orphaned_postgresql_is_replaced() {
         orphan.uid(owner.uid()).gid(owner.gid());
     }
     let mut orphan = orphan.current_dir("/").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the orphan runs", || {
-        let text = fs::read_to_string(folder.data().join("postmaster.pid")).unwrap_or_default();
-        text.lines().last().is_some_and(|line| line.trim() == "ready")
-    });
+    wait_until("the orphan runs", || ready_postmaster(&folder.data()).is_some());
     let server = Server::start(&folder.state());
     assert!(orphan.wait().unwrap().success(), "it was asked to end, not killed");
     server.wait_until_healthy();

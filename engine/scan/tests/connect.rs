@@ -3,7 +3,7 @@
 use std::{
     net::{TcpListener, UdpSocket},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use portreeve_model::{HostReason, PortState, Reason, Timestamp, Transport};
@@ -108,14 +108,12 @@ fn a_cancelled_scan_stops_and_can_be_resumed() {
                 thread::sleep(Duration::from_millis(5));
             }
             control.cancel();
-            Instant::now()
         })
     };
     let (_, report) = run(slow.clone(), &control);
-    let cancelled_at = canceller.join().expect("no panic");
-    assert!(cancelled_at.elapsed() < Duration::from_secs(1));
+    canceller.join().expect("no panic");
     assert!(!report.completed);
-    assert!((50..20_001).contains(&report.checkpoint));
+    assert!((50..10_000).contains(&report.checkpoint), "a few of 20,001: {report:?}");
     let rest = ScanConfig {
         rate: PacketsPerSecond(1_000_000),
         resume: Some(Checkpoint::at(report.checkpoint)),

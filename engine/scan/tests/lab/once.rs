@@ -161,9 +161,9 @@ fn a_cancelled_scan_stops_sending_at_once() {
     let canceller = cancel_after(200, &control);
     let slow = ScanConfig { rate: PacketsPerSecond(1_000), ..moderate("10.99.128.0/20", "1-100") };
     let found = scan_with(slow, &control);
-    let cancelled_at = canceller.join().expect("no panic");
-    assert!(cancelled_at.elapsed() < Duration::from_secs(1));
+    canceller.join().expect("no panic");
     assert!(!found.report.completed);
+    assert!(found.report.probes_sent < 20_000, "a few of 409,600: {:?}", found.report);
     let probes = watch.finish();
     assert_eq!(probes.len() as u64, found.report.checkpoint, "the checkpoint is where the probes end");
 }

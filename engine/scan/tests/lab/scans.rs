@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use portreeve_model::{HostSighting, Observation, PortState, Reason, Timestamp};
@@ -150,13 +150,12 @@ pub fn give_up(rights: &[caps::Capability]) {
 }
 
 /// Cancels a scan when it has sent so many probes; tells when.
-pub fn cancel_after(probes: u64, control: &Control) -> JoinHandle<Instant> {
+pub fn cancel_after(probes: u64, control: &Control) -> JoinHandle<()> {
     let control = control.clone();
     thread::spawn(move || {
         while control.progress().probes_sent < probes {
             thread::sleep(Duration::from_millis(1));
         }
         control.cancel();
-        Instant::now()
     })
 }
