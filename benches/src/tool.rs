@@ -17,9 +17,22 @@ use serde::Deserialize;
 
 use crate::{Outcome, machine::said_by};
 
+/// What is sent to each target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Probe {
+    /// A SYN.
+    Syn,
+    /// A datagram, as empty as the tool can make it.
+    Datagram,
+    /// An echo request; ports do not matter.
+    Echo,
+}
+
 /// A piece of work, the same for all.
 #[derive(Clone, Debug)]
 pub struct Work {
+    /// What.
+    pub probe: Probe,
     /// Where to.
     pub network: Network,
     /// Which ports.
@@ -40,6 +53,7 @@ impl Work {
     /// All of it, as fast as can be, with defaults.
     pub fn new(network: Network, ports: &[RangeInclusive<u16>]) -> Self {
         Self {
+            probe: Probe::Syn,
             network,
             ports: ports.to_vec(),
             rate: None,
@@ -50,14 +64,17 @@ impl Work {
         }
     }
 
-    /// How many (address, port) there are.
-    pub fn pairs(&self) -> u64 {
-        let ports: u64 = self.ports.iter().map(|range| range.len() as u64).sum();
+    /// How many there are if none is sent again.
+    pub fn probes(&self) -> u64 {
+        let ports = match self.probe {
+            Probe::Syn | Probe::Datagram => self.ports.iter().map(|range| range.len() as u64).sum(),
+            Probe::Echo => 1,
+        };
         u64::from(self.network.hosts()) * ports
     }
 
     /// As every tool reads them: `22,80,1-1000`.
-    pub fn port_list(&self) -> String {
+    fn port_list(&self) -> String {
         let text = |range: &RangeInclusive<u16>| match (range.start(), range.end()) {
             (low, high) if low == high => low.to_string(),
             (low, high) => format!("{low}-{high}"),
@@ -192,7 +209,12 @@ impl Tools {
             words.extend(strings(["taskset", "-c", &format!("0-{}", threads - 1)]));
         }
         words.push(self.ours.clone().into_os_string());
-        words.extend(strings(["scan", &work.network.cidr(), "-p", &work.port_list(), "--rate", &rate]));
+        words.extend(strings(["scan", &work.network.cidr(), "--rate", &rate]));
+        words.extend(match work.probe {
+            Probe::Syn => strings(["-p", &work.port_list()]),
+            Probe::Datagram => strings(["-p", &format!("U:{}", work.port_list())]),
+            Probe::Echo => strings(["--no-ports", "--ping=icmp"]),
+        });
         words.extend(strings(["-e", INTERFACE, "--backend", backend, "--ndjson", "-o"]));
         words.push(folder.join("portreeve").into_os_string());
         if let Some(retries) = work.retries {
@@ -209,7 +231,12 @@ fn masscan(work: &Work, noreset: bool, folder: &Path) -> Vec<OsString> {
     let rate = work.rate.unwrap_or(100_000_000).to_string();
     // The next hop is given, so that its ARP is not timed.
     let router = ROUTER_MAC.replace(':', "-");
-    let mut words = strings(["masscan", &work.network.cidr(), "-p", &work.port_list(), "--rate", &rate]);
+    let mut words = strings(["masscan", &work.network.cidr(), "--rate", &rate]);
+    words.extend(match work.probe {
+        Probe::Syn => strings(["-p", &work.port_list()]),
+        Probe::Datagram => strings(["-p", &format!("U:{}", work.port_list())]),
+        Probe::Echo => strings(["--ping"]),
+    });
     words.extend(strings(["-e", INTERFACE, "--router-mac", &router, "-oL"]));
     words.push(folder.join("masscan").into_os_string());
     if let Some(seconds) = work.wait_s {
@@ -233,7 +260,14 @@ fn masscan(work: &Work, noreset: bool, folder: &Path) -> Vec<OsString> {
 fn zmap(work: &Work, port: u16, threads: u8, folder: &Path) -> Vec<OsString> {
     // 0 is its word for "as fast as can be". Its own block list has all private networks; the empty file has none.
     let rate = work.rate.unwrap_or(0).to_string();
-    let mut words = strings(["zmap", &work.network.cidr(), "-p", &port.to_string(), "-r", &rate, "-q"]);
+    let mut words = strings(["zmap", &work.network.cidr(), "-r", &rate, "-q"]);
+    let (port, fields) = (port.to_string(), "saddr,sport");
+    words.extend(match work.probe {
+        Probe::Syn => strings(["-p", &port, "-f", fields]),
+        // Without an argument it sends text.
+        Probe::Datagram => strings(["-M", "udp", "--probe-args=hex:00", "-p", &port, "-f", fields]),
+        Probe::Echo => strings(["-M", "icmp_echoscan", "-f", "saddr"]),
+    });
     words.extend(strings([
         "-T",
         &threads.to_string(),
@@ -246,14 +280,7 @@ fn zmap(work: &Work, port: u16, threads: u8, folder: &Path) -> Vec<OsString> {
         "-b",
     ]));
     words.push(folder.join("empty").into_os_string());
-    words.extend(strings([
-        "-O",
-        "csv",
-        "-f",
-        "saddr,sport",
-        "--output-filter=success = 1 && repeat = 0",
-        "-o",
-    ]));
+    words.extend(strings(["-O", "csv", "--output-filter=success = 1 && repeat = 0", "-o"]));
     words.push(folder.join(format!("zmap-{port}")).into_os_string());
     if let Some(seconds) = work.wait_s {
         words.extend(strings(["-c", &seconds.to_string()]));
@@ -398,6 +425,7 @@ mod tests {
     #[test]
     fn work_knows_its_size() {
         let work = Work::new(Network::default(), &[22..=22, 80..=81]);
-        assert_eq!((work.pairs(), work.port_list()), (3 << 16, "22,80-81".to_owned()));
+        assert_eq!((work.probes(), work.port_list()), (3 << 16, "22,80-81".to_owned()));
+        assert_eq!(Work { probe: Probe::Echo, ..work }.probes(), 1 << 16);
     }
 }

@@ -41,7 +41,7 @@ impl Row {
 
 /// All rows, the decisive ones first.
 pub fn all() -> Vec<Row> {
-    let mut rows = vec![transmit::row()];
+    let mut rows = transmit::rows();
     rows.extend(jobs::rows());
     rows.push(receive::row());
     rows.extend(pace::rows());
