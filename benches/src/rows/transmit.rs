@@ -61,7 +61,7 @@ fn entries() -> Vec<Entry> {
         [("bare sender", 1, true), ("bare sender x2", 2, true), ("bare counter", 1, false)]
     {
         let measure = Box::new(move |bench: &mut Bench| {
-            let work = work(Probe::Syn, &Tool::MASSCAN);
+            let work = work(Probe::Syn, &Tool::OURS);
             let words = bench.lab.bare_sender(&work.network, threads, full);
             measure(bench, &work, &words)
         });
