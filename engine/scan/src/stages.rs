@@ -155,11 +155,6 @@ impl Stages {
     const SLOWDOWN: f64 = 0.05;
     const RECOVERY: f64 = 1.5;
     const SLOWEST: u32 = 100;
-    /// A scan that takes longer than this begins with a stretch that takes a second, and they grow from there: after each
-    /// the rate follows the losses, and not only when millions were lost.
-    const LONG: u64 = 20;
-    /// The shortest stretch of those: fewer targets say little of losses.
-    const SHORTEST_STRETCH: u64 = 4_096;
     /// How often a waiting scan looks whether all have answered.
     const POLL: Duration = Duration::from_millis(2);
 
@@ -300,13 +295,10 @@ impl Stages {
     }
 
     fn cut(&self, campaign: &Campaign<'_>) -> Cut {
-        let second = u64::from(self.config.overall_rate().0);
         let positions = campaign.positions.end - campaign.positions.start;
-        let is_long = positions > second.saturating_mul(Self::LONG);
-        let first = if is_long { second.max(Self::SHORTEST_STRETCH) } else { self.stretch };
         let resumed = self.config.resume.as_ref().filter(|_| campaign.phase == Phase::Probing);
         let begun_until = resumed.map_or(0, |checkpoint| checkpoint.stretch_end);
-        Cut { first, longest: self.stretch, begun_until }
+        Cut { begun_until, ..Cut::of(positions, self.config.overall_rate(), self.stretch) }
     }
 
     /// Where the attempts at a stretch begin: at its start, or where a checkpoint says.

@@ -2,6 +2,8 @@
 
 use std::{iter, ops::Range};
 
+use crate::PacketsPerSecond;
+
 /// How positions are cut into stretches: each is worked through with its retries, so that who answered is known exactly
 /// in bounded memory however large the scan is.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,22 @@ pub(crate) struct Cut {
 impl Cut {
     /// Each is so much longer than the one before it, up to the longest.
     const GROWTH: u64 = 4;
+    /// A scan of more seconds than this begins with a stretch of one, and they grow from there: after each the rate follows
+    /// the losses, and not only when millions were lost.
+    const LONG: u64 = 20;
+    /// The most seconds that the first attempts at a stretch take: what goes wrong hours after the start is seen soon too.
+    /// Where nobody answers, each stretch costs the wait for answers, about a fiftieth of this and of the retries.
+    const LONGEST: u64 = 60;
+    /// The shortest stretch of those: fewer targets say little of losses.
+    const SHORTEST: u64 = 4_096;
+
+    /// For so many positions at this rate, none longer than `longest`.
+    pub(crate) fn of(positions: u64, rate: PacketsPerSecond, longest: u64) -> Self {
+        let seconds = |count: u64| u64::from(rate.0).saturating_mul(count);
+        let is_long = positions > seconds(Self::LONG);
+        let at_most = |count| if is_long { seconds(count).max(Self::SHORTEST).min(longest) } else { longest };
+        Self { first: at_most(1), longest: at_most(Self::LONGEST), begun_until: 0 }
+    }
 
     pub(crate) fn stretches(self, positions: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         let Self { first, longest, begun_until } = self;
@@ -52,6 +70,23 @@ mod tests {
         assert_eq!(parts.len(), 3);
         assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert_eq!((parts[0].start, parts[2].end), (long.start, long.end));
+    }
+
+    #[test]
+    fn long_scans_look_at_their_losses_each_minute() {
+        let most = Tally::MAX_STRETCH;
+        let lengths = |positions: u64, rate: u32| -> Vec<u64> {
+            let cut = Cut::of(positions, PacketsPerSecond(rate), most);
+            cut.stretches(0..positions).take(6).map(|stretch| stretch.end - stretch.start).collect()
+        };
+        // Twenty seconds, and a bit more.
+        assert_eq!(lengths(200_000, 10_000), [200_000]);
+        assert_eq!(lengths(200_001, 10_000), [10_000, 40_000, 150_001]);
+        assert_eq!(lengths(1 << 32, 10_000), [10_000, 40_000, 160_000, 600_000, 600_000, 600_000]);
+        // Very slow ones, and those whose minutes are more than fits into memory.
+        assert_eq!(lengths(20_000, 10), [4_096, 4_096, 4_096, 4_096, 3_616]);
+        assert_eq!(lengths(1 << 32, 30_000_000)[..3], [30_000_000, 120_000_000, most]);
+        assert_eq!(lengths(1 << 28, u32::MAX), [most, most]);
     }
 
     #[test]
