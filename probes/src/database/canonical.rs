@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use toml_parser::{Source, lexer::TokenKind};
+
 use super::{
     Database, DatabaseError,
     check::Finding,
@@ -18,10 +20,10 @@ impl Database {
     pub fn fmt(name: &str, text: &str) -> Result<String, DatabaseError> {
         let family = parse(name, text)?;
         let (header, body) = split_header(text);
-        if let Some(line) = body.lines().find(|line| line.trim_start().starts_with('#')) {
+        if let Some(comment) = comment(body) {
             return Err(format_error(
                 name,
-                format!("{line:?} would be lost; move it to the top or to a note"),
+                format!("{comment:?} would be lost; move it to the top or to a note"),
             ));
         }
         Ok(format!("{header}{}", write_family(&family)))
@@ -66,6 +68,13 @@ pub(super) fn check(name: &str, text: &str) -> Option<Finding> {
 fn split_header(text: &str) -> (&str, &str) {
     let lines = text.split_inclusive('\n').take_while(|line| line.starts_with('#'));
     text.split_at(lines.map(str::len).sum())
+}
+
+/// The first comment of a text. Not every line that begins like one is one: strings may have several lines.
+fn comment(text: &str) -> Option<&str> {
+    let source = Source::new(text);
+    let token = source.lex().find(|token| token.kind() == TokenKind::Comment)?;
+    Some(source.get(token)?.as_str())
 }
 
 fn write_family(family: &Family) -> String {
@@ -292,6 +301,19 @@ score = 70
         assert_eq!(Database::fmt("x.toml", &once).expect("formats again"), once);
         assert!(once.starts_with("# Top.\nschema = 1\nservice = 'x'\n"), "{once}");
         assert!(once.contains(r"send = ['''a\r\nA'''']") || once.contains("\\r\\nA'"), "{once}");
-        assert!(Database::fmt("x.toml", "schema = 1\n# in the middle\nservice='x'\nfamily='y'\n").is_err());
+    }
+
+    #[test]
+    fn comments_that_would_be_lost_are_refused_and_strings_are_none() {
+        for comment in ["schema = 1\n# here\n", "schema = 1 # here\n", "schema = 1\n  # here\n"] {
+            let refused = Database::fmt("x.toml", &format!("{comment}service = 'x'\nfamily = 'y'\n"));
+            assert!(refused.is_err_and(|error| error.to_string().contains("\"# here\"")), "{comment}");
+        }
+        // Two lines, the second of which begins like a comment, and no escapes that could be written shorter.
+        let text = "schema = 1\nservice = 'x'\nfamily = 'y'\n[[match]]\nid = 'x/y'\nfield = 'raw'\nregex = '^a'\nscore = 70\n\
+                    [[match.example]]\nreply = \"\"\"\\\\('\n #'\\\"(\"\"\"\nsource = 'RFC 1'\n";
+        let once = Database::fmt("x.toml", text).expect("has no comment");
+        assert_eq!(Database::fmt("x.toml", &once).expect("nor has this"), once);
+        assert!(once.lines().any(|line| line.starts_with(" #")), "{once}");
     }
 }
