@@ -25,7 +25,7 @@ impl Cut {
     /// The most seconds that the first attempts at a stretch take: what goes wrong hours after the start is seen soon too.
     /// Where nobody answers, each stretch costs the wait for answers, about a fiftieth of this and of the retries.
     const LONGEST: u64 = 60;
-    /// The shortest stretch of those: fewer targets say little of losses.
+    /// The shortest stretch of such a scan: fewer targets say little of losses.
     const SHORTEST: u64 = 4_096;
 
     /// For so many positions at this rate, none longer than `longest`.

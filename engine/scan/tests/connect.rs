@@ -113,7 +113,8 @@ fn a_cancelled_scan_stops_and_can_be_resumed() {
     let (_, report) = run(slow.clone(), &control);
     canceller.join().expect("no panic");
     assert!(!report.completed);
-    assert!((50..10_000).contains(&report.checkpoint), "a few of 20,001: {report:?}");
+    // At five hundred a second.
+    assert!((50..2_500).contains(&report.checkpoint), "of 20,001: {report:?}");
     let rest = ScanConfig {
         rate: PacketsPerSecond(1_000_000),
         resume: Some(Checkpoint::at(report.checkpoint)),

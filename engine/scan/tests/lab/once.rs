@@ -163,7 +163,8 @@ fn a_cancelled_scan_stops_sending_at_once() {
     let found = scan_with(slow, &control);
     canceller.join().expect("no panic");
     assert!(!found.report.completed);
-    assert!(found.report.probes_sent < 20_000, "a few of 409,600: {:?}", found.report);
+    // At a thousand a second.
+    assert!(found.report.probes_sent < 5_000, "of 409,600: {:?}", found.report);
     let probes = watch.finish();
     assert_eq!(probes.len() as u64, found.report.checkpoint, "the checkpoint is where the probes end");
 }
